@@ -1,0 +1,148 @@
+"""The tables of the house. Where a column is named `*_s` it holds seconds since 1970; `owner` is an OwnerId."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+NUMBER = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite counts rows by itself only where the type is spelt INTEGER."""
+
+
+def _numbered() -> Column[int]:
+    return Column("number", NUMBER, primary_key=True)
+
+
+store = Table(
+    "store",
+    metadata,
+    Column("id", Text, primary_key=True),
+    comment="One row: which store this is. What was derived from another one is of no use to it.",
+)
+
+agent = Table(
+    "agent",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("template", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("owner", LargeBinary(16), nullable=False),
+    Column("created_at_s", Float, nullable=False),
+    Index("agent_by_key", "template", "principal", "subject", unique=True),
+)
+
+block = Table(
+    "block",
+    metadata,
+    Column("agent", Text, primary_key=True),
+    Column("label", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("limit_chars", Integer, nullable=False),
+    Column("read_only", Boolean, nullable=False),
+    Column("position", Integer, nullable=False),
+)
+
+block_edit = Table(
+    "block_edit",
+    metadata,
+    _numbered(),
+    Column("agent", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("took", Text, nullable=False),
+    Column("put", Text, nullable=False),
+    Column("made", Boolean, nullable=False, comment="Whether the block began with this edit."),
+    Column("author", Text, nullable=False),
+    Column("conversation", Text),
+    Column("turn", Text),
+    Column("call_id", Text),
+    Column("at_s", Float, nullable=False),
+    Column("undone_at_s", Float),
+    Index("block_edit_by_call", "turn", "call_id", unique=True),
+)
+
+passage = Table(
+    "passage",
+    metadata,
+    _numbered(),
+    Column("agent", Text, nullable=False),
+    Column("owner", LargeBinary(16), nullable=False),
+    Column("conversation", Text, comment="Where it was put by first."),
+    Column("at_s", Float, nullable=False),
+    Column("taken_back_at_s", Float),
+    Column("text_hash", LargeBinary(32), nullable=False),
+    Column("tags", Text, nullable=False, comment="A JSON array."),
+    Column("text", Text, nullable=False),
+    Index("passage_by_owner", "owner", "number"),
+    Index("passage_by_text", "agent", "text_hash"),
+)
+
+passage_source = Table(
+    "passage_source",
+    metadata,
+    _numbered(),
+    Column("passage", NUMBER, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("conversation", Text),
+    Column("turn", Text),
+    Column("call_id", Text),
+    Column("at_s", Float, nullable=False),
+    Column("taken_back_at_s", Float),
+    Index("passage_source_by_passage", "passage"),
+    Index("passage_source_by_call", "turn", "call_id", unique=True),
+    comment="Who put a passage by: it stands as long as one of them stands by it.",
+)
+
+conversation = Table(
+    "conversation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", LargeBinary(16), nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("template", Text, nullable=False),
+    Column("key", Text, comment="The client's own name for it."),
+    Column("head", NUMBER, comment="The number of its newest turn."),
+    Column("created_at_s", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+turn = Table(
+    "turn",
+    metadata,
+    _numbered(),
+    Column("id", Text, nullable=False),
+    Column("conversation", Text, nullable=False),
+    Column("parent", NUMBER),
+    Column("on_path", Boolean, nullable=False, comment="Whether it lies between its conversation's head and root."),
+    Column("owner", LargeBinary(16), nullable=False),
+    Column("digest_key", BigInteger, nullable=False, comment="The digest's first 8 bytes: a quarter to index."),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("reasoning_tokens", Integer, nullable=False),
+    Column("at_s", Float, nullable=False),
+    # Long ones last, and what is looked up first of them first: SQLite reads a row from its beginning.
+    Column("context", LargeBinary, comment="JSON, as in wire.py; null where empty, like the next three."),
+    Column("reply", LargeBinary),
+    Column("heard", LargeBinary),
+    Column("seed", LargeBinary),
+    Index("turn_by_id", "id", unique=True),
+    Index("turn_by_digest", "digest_key"),
+    Index("turn_by_owner", "owner", "number"),
+)

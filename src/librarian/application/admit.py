@@ -1,0 +1,26 @@
+"""A credential -> a Principal, or a refusal."""
+
+from librarian.application.ports.keys import KeyStore
+from librarian.domain.errors import NotAuthenticated
+from librarian.domain.identity import LOCAL, Principal
+
+
+class Admit:
+    """Who may ask. Without keys, whoever is on this machine: the edge sees to it that nobody else comes in."""
+
+    def __init__(self, *, keys: KeyStore) -> None:
+        self._keys = keys
+
+    @property
+    def keys_required(self) -> bool:
+        return self._keys.required
+
+    def __call__(self, credential: bytes) -> Principal:
+        """`credential` is `Bearer KEY`; nothing, where there are no keys. Raises NotAuthenticated."""
+        if not self._keys.required:
+            return LOCAL
+        scheme, _, key = credential.strip().partition(b" ")
+        holder = self._keys.holder(key.strip()) if scheme.lower() == b"bearer" else None
+        if holder is None:
+            raise NotAuthenticated
+        return holder

@@ -1,0 +1,73 @@
+"""The catalog: what is configured, and what the upstream lists, kept fresh."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from librarian.application.ports.clock import Clock
+from librarian.application.ports.models import LanguageModel
+from librarian.domain.catalog import DEFAULT_WINDOW_TOKENS, Catalog, CatalogEntry
+from librarian.domain.errors import LibrarianError, UnknownModel
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+FRESH_S = 60.0
+NEVER_AGAIN_WITHIN_S = 5.0
+"""How often, at most, an unknown name makes the house ask the upstream again."""
+
+
+class ListModels:
+    """Says what may be asked for. One that is called has a list no older than a minute, if the upstream answers."""
+
+    def __init__(
+        self,
+        *,
+        model: LanguageModel,
+        named: Sequence[CatalogEntry],
+        aliases: Mapping[str, str],
+        windows_tokens: Mapping[str, int],
+        clock: Clock,
+    ) -> None:
+        """`windows_tokens` overrides what the upstream says of its models, by name; `*` for all others."""
+        self._model = model
+        self._named = named
+        self._aliases = aliases
+        self._windows_tokens = windows_tokens
+        self._clock = clock
+        self._catalog = Catalog(named, aliases, ())
+        self._listed_at_s: float | None = None
+        self._asking: asyncio.Future[None] | None = None
+
+    async def __call__(self) -> Catalog:
+        await self._refresh(FRESH_S)
+        return self._catalog
+
+    async def resolve(self, name: str) -> CatalogEntry:
+        """Does not wait for a name that is known already. Raises UnknownModel."""
+        try:
+            return self._catalog.resolve(name)
+        except UnknownModel:
+            await self._refresh(NEVER_AGAIN_WITHIN_S)
+            return self._catalog.resolve(name)
+
+    def window_tokens(self, entry: CatalogEntry) -> int:
+        """How much the model behind an entry can hold at once."""
+        model = entry.model or ""
+        return (
+            self._windows_tokens.get(model)
+            or self._catalog.window_tokens(model)
+            or self._windows_tokens.get("*")
+            or DEFAULT_WINDOW_TOKENS
+        )
+
+    async def _refresh(self, at_most_s: float) -> None:
+        if self._listed_at_s is not None and self._clock.elapsed_s() - self._listed_at_s < at_most_s:
+            return
+        self._listed_at_s = self._clock.elapsed_s()
+        try:
+            cards = await self._model.models()
+        except LibrarianError as error:
+            log.warning("models_not_listed", error=type(error).__name__)
+            return
+        self._catalog = Catalog(self._named, self._aliases, cards)

@@ -1,0 +1,74 @@
+"""Names that clients may ask for."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from librarian.domain.errors import UnknownModel
+from librarian.domain.mode import Mode
+
+TEMPLATE = "librarian"
+DEFAULT_WINDOW_TOKENS = 128_000
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A language model as its server lists it. None where the server does not say."""
+
+    name: str
+    window_tokens: int | None = None
+    created_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """Who answers to a name, in what manner, through which language model (None: the default one)."""
+
+    name: str
+    template: str = TEMPLATE
+    mode: Mode = Mode.AUTO
+    model: str | None = None
+    description: str = ""
+
+
+SHIPPED = (
+    CatalogEntry("librarian", mode=Mode.AUTO, description="Decides by itself between the two manners."),
+    CatalogEntry("librarian-worker", mode=Mode.WORKER, description="Literal, with nothing around it."),
+    CatalogEntry("librarian-persona", mode=Mode.PERSONA, description="Expressive, in its own voice."),
+)
+
+
+class Catalog:
+    """Configured names first, then what the upstream lists, then the aliases."""
+
+    def __init__(self, named: Iterable[CatalogEntry], aliases: Mapping[str, str], listed: Iterable[ModelCard]) -> None:
+        """`aliases`: other names for named entries."""
+        entries = {entry.name: entry for entry in named}
+        self._cards = {card.name: card for card in listed}
+        for card in self._cards.values():
+            entries.setdefault(card.name, CatalogEntry(card.name, model=card.name))
+        for alias, name in aliases.items():
+            if name in entries:
+                entry = entries[name]
+                entries.setdefault(
+                    alias, CatalogEntry(alias, entry.template, entry.mode, entry.model, entry.description)
+                )
+        self._entries = entries
+
+    def resolve(self, name: str) -> CatalogEntry:
+        """Raises UnknownModel."""
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownModel(name) from None
+
+    def entries(self) -> Sequence[CatalogEntry]:
+        return tuple(self._entries.values())
+
+    def created_s(self, entry: CatalogEntry, otherwise_s: int) -> int:
+        """When the model behind an entry was made, in seconds since 1970, where its server says."""
+        card = self._cards.get(entry.model or "")
+        return card.created_s if card is not None and card.created_s else otherwise_s
+
+    def window_tokens(self, model: str) -> int | None:
+        card = self._cards.get(model)
+        return card.window_tokens if card is not None else None

@@ -1,0 +1,110 @@
+"""What requests for chats and for completions have in common."""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta
+
+from librarian.domain.errors import InvalidRequest
+from librarian.domain.prompt import PLAIN_SAMPLING, Sampling
+from librarian.entrypoints.http.openai.wire.decoding import Passed, kept
+
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+
+PASSED = (
+    "frequency_penalty",
+    "logit_bias",
+    "max_tokens",
+    "min_p",
+    "presence_penalty",
+    "prompt_cache_key",
+    "repetition_penalty",
+    "seed",
+    "stop",
+    "temperature",
+    "top_k",
+    "top_p",
+)
+"""Fields that go to the model as they came."""
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """Unknown fields are ignored, and null is the same as nothing. `top_k` and the like are local servers' own."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Count | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    max_tokens: Count | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    logit_bias: dict[str, float] | None = None
+    prompt_cache_key: str | None = None
+    min_p: Passed = UNSET
+    top_k: Passed = UNSET
+    repetition_penalty: Passed = UNSET
+    safety_identifier: str | None = None
+    user: str | None = None
+
+    @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def person(self) -> str | None:
+        """Whom the memory belongs to, where somebody is named. Raises InvalidRequest."""
+        if self.safety_identifier:
+            return _identifier(self.safety_identifier, "safety_identifier")
+        return _identifier(self.user, "user") if self.user else None
+
+
+def sampling(request: Request, passed: Iterable[str], max_tokens: int | None) -> Sampling:
+    """Raises InvalidRequest."""
+    values: dict[str, bytes] = {}
+    for name in passed:
+        value = getattr(request, name)
+        if value is None or value is UNSET:
+            continue
+        raw = kept(value, name) if isinstance(value, msgspec.Raw) else msgspec.json.encode(value)
+        if raw is not None:
+            values[name] = raw
+    return Sampling(max_tokens, values) if values else PLAIN_SAMPLING
+
+
+def require_one(number: int | None, param: str) -> None:
+    """Raises InvalidRequest."""
+    if number is not None and number > 1:
+        raise InvalidRequest(
+            f"Unsupported value: '{param}' does not support {number} with this gateway. Only 1 is supported.",
+            param=param,
+            code="unsupported_value",
+        )
+
+
+_LONGEST_BYTES = 256
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
+
+
+def _identifier(value: str, param: str) -> str:
+    if len(value.encode()) > _LONGEST_BYTES:
+        raise InvalidRequest(
+            f"Invalid '{param}': it is longer than {_LONGEST_BYTES} bytes.", param=param, code="string_above_max_length"
+        )
+    if _CONTROL.search(value):
+        raise InvalidRequest(f"Invalid '{param}': it has control characters.", param=param, code="invalid_value")
+    if "{{" in value:  # a client's template that was never filled in
+        raise InvalidRequest(
+            f"Invalid '{param}': it still has a placeholder, `{{{{`.", param=param, code="invalid_value"
+        )
+    return value

@@ -1,0 +1,39 @@
+"""What all encoders share: text, usage and finish reasons as JSON."""
+
+import orjson
+
+from librarian.domain.turn import StopReason, Usage
+
+DONE = b"data: [DONE]\n\n"
+JSON = [(b"content-type", b"application/json")]
+
+FINISH_REASON = {
+    StopReason.END_OF_TURN: b'"stop"',
+    StopReason.LENGTH: b'"length"',
+    StopReason.TOOL_CALLS: b'"tool_calls"',
+    StopReason.CONTENT_FILTER: b'"content_filter"',
+}
+
+
+def quoted(text: str) -> bytes:
+    """JSON in which no reader of lines finds a line's end: some (httpx's) split at Unicode's, too."""
+    said = orjson.dumps(text)
+    if said.isascii():
+        return said
+    return (
+        said.replace(b"\xc2\x85", b"\\u0085").replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    )
+
+
+def usage_json(usage: Usage) -> bytes:
+    return (
+        b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d},'
+        b'"completion_tokens_details":{"reasoning_tokens":%d}}'
+        % (
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.input_tokens + usage.output_tokens,
+            usage.cached_tokens,
+            usage.reasoning_tokens,
+        )
+    )

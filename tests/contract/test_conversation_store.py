@@ -1,0 +1,323 @@
+"""Every ConversationStore keeps to its port. Another one is added to STORES."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from librarian.adapters.sql.conversations import SqlConversations
+from librarian.adapters.sql.database import Database
+from librarian.application.ports.conversations import ConversationStore, TurnRecord
+from librarian.domain.conversation import EMPTY, Context, Conversation, ConversationId, HiddenSteps, Summary, TurnId
+from librarian.domain.identity import Owner, PrincipalId, Subject
+from librarian.domain.recall import Entry, Shelf
+from librarian.domain.transcript import Digest, Image, Message, OtherPart, Role, ToolCall, assistant, user
+from librarian.domain.turn import StopReason, Usage
+
+ADA = Owner(PrincipalId("local"), Subject("user:ada"))
+BEN = Owner(PrincipalId("local"), Subject("user:ben"))
+serial = count(1)
+
+
+@asynccontextmanager
+async def sql(folder) -> AsyncIterator[ConversationStore]:
+    database = Database(f"sqlite:///{folder}/librarian.db")
+    yield SqlConversations(database=database)
+    await database.aclose()
+
+
+STORES = {"sql": sql}
+
+
+@pytest.fixture(params=STORES)
+async def store(request, tmp_path) -> AsyncIterator[ConversationStore]:
+    async with STORES[request.param](tmp_path) as opened:
+        yield opened
+
+
+def new_digest():
+    return Digest(sha256(b"%d" % next(serial)).digest())
+
+
+def new_conversation():
+    return Conversation(ConversationId(f"conv_{next(serial)}"))
+
+
+def record(conversation, **given_values):
+    values = {
+        "id": TurnId(f"turn_{next(serial)}"),
+        "conversation": conversation,
+        "owner": ADA,
+        "template": "librarian",
+        "model": "librarian",
+        "mode": "auto",
+        "digest": new_digest(),
+        "seed": (),
+        "heard": (user("My cat is called Bertrand."),),
+        "reply": assistant("Noted."),
+        "reason": StopReason.END_OF_TURN,
+        "context": EMPTY,
+        "usage": Usage(12, 3),
+        "at_s": 1_790_000_000.5,
+    }
+    return TurnRecord(**(values | given_values))
+
+
+async def settled(store, conversation, **given_values):
+    """The conversation with the new turn known."""
+    turn = record(conversation, **given_values)
+    await store.settle(turn)
+    found = await store.at(turn.digest)
+    assert found is not None
+    return found
+
+
+async def on_path(store, *known):
+    """Which of the turns, by their place in the argument list, lie on the path."""
+    numbers = [conversation.known.number for conversation in known]
+    return {numbers.index(number) for number in await store.on_path(numbers)}
+
+
+async def test_nothing_is_found_where_nothing_was_settled(store):
+    assert await store.at(new_digest()) is None
+
+
+async def test_a_first_turn_is_the_head_of_its_conversation(store):
+    conversation = new_conversation()
+
+    turn = record(conversation)
+    await store.settle(turn)
+    found = await store.at(turn.digest)
+
+    assert conversation.id == found.id
+    assert turn.digest == found.known.digest
+    assert EMPTY == found.known.context
+    assert found.head == found.known.number
+
+
+async def test_a_conversation_goes_on_from_its_head(store):
+    first = await settled(store, new_conversation())
+
+    second = await settled(store, first)
+    before = await store.at(first.known.digest)
+
+    assert first.id == second.id
+    assert second.head == second.known.number > first.known.number
+    assert second.head == before.head
+    assert first.known == before.known
+
+
+async def test_what_a_branch_goes_on_from_is_off_the_path(store):
+    first = await settled(store, new_conversation())
+    left = await settled(store, first)
+    lower = await settled(store, left)
+
+    again = await store.at(first.known.digest)
+    sibling = await settled(store, again)
+
+    assert {0, 3} == await on_path(store, first, left, lower, sibling)
+
+
+async def test_a_branch_that_is_gone_back_to_is_on_the_path_again(store):
+    first = await settled(store, new_conversation())
+    left = await settled(store, first)
+    lower = await settled(store, left)
+    sibling = await settled(store, await store.at(first.known.digest))
+
+    back = await settled(store, await store.at(lower.known.digest))
+
+    assert {0, 1, 2, 4} == await on_path(store, first, left, lower, sibling, back)
+
+
+async def test_a_head_that_moved_meanwhile_stays_where_it_is(store):
+    first = await settled(store, new_conversation())
+    winner = await settled(store, first)
+
+    loser = await settled(store, first)
+
+    assert winner.known.number == loser.head
+    assert {0, 1} == await on_path(store, first, winner, loser)
+
+
+async def test_of_two_first_turns_of_one_conversation_one_is_its_head(store):
+    conversation = new_conversation()
+    winner = await settled(store, conversation)
+
+    loser = await settled(store, conversation)
+
+    assert winner.known.number == loser.head
+    assert {0} == await on_path(store, winner, loser)
+
+
+async def test_what_lost_the_race_can_be_gone_on_from(store):
+    first = await settled(store, new_conversation())
+    winner = await settled(store, first)
+    loser = await settled(store, first)
+
+    after = await settled(store, loser)
+
+    assert after.known.number == after.head
+    assert {0, 2, 3} == await on_path(store, first, winner, loser, after)
+
+
+async def test_of_chats_alike_so_far_the_one_that_ended_there_is_found(store):
+    alike = new_digest()
+    ended = await settled(store, new_conversation(), digest=alike)
+    newer = await settled(store, new_conversation(), digest=alike)
+    await settled(store, newer)
+
+    found = await store.at(alike)
+
+    assert ended == found
+
+
+async def test_of_chats_alike_the_newest_is_found(store):
+    alike = new_digest()
+    await settled(store, new_conversation(), digest=alike)
+
+    newest = await settled(store, new_conversation(), digest=alike)
+
+    assert newest == await store.at(alike)
+
+
+async def test_sixty_four_turns_at_once_are_all_kept(store):
+    turns = [record(new_conversation()) for _ in range(64)]
+
+    await asyncio.gather(*(store.settle(turn) for turn in turns))
+    found = [await store.at(turn.digest) for turn in turns]
+
+    assert [turn.conversation.id for turn in turns] == [conversation.id for conversation in found]
+    assert all(conversation.head == conversation.known.number for conversation in found)
+
+
+async def test_of_thirty_two_that_go_on_from_one_head_one_moves_it(store):
+    first = await settled(store, new_conversation())
+    turns = [record(first) for _ in range(32)]
+
+    await asyncio.gather(*(store.settle(turn) for turn in turns))
+    found = [await store.at(turn.digest) for turn in turns]
+
+    assert 1 == len({conversation.head for conversation in found})
+    assert 1 == len(await on_path(store, *found))
+
+
+async def test_what_was_said_comes_in_order_and_without_anything_else(store):
+    call = ToolCall("call_1", "look", "{}")
+    first = await settled(
+        store,
+        new_conversation(),
+        seed=(user("An old question."), assistant("An old answer.")),
+        heard=(Message(Role.SYSTEM, "It is noon."), user("Who is it?"), user("And why?")),
+        reply=assistant("It is Bertrand."),
+        at_s=10.0,
+    )
+    await settled(store, first, heard=(user("Look it up."),), reply=assistant("", (call,)), at_s=20.0)
+
+    said = await store.said_since(ADA.id, 0, 10)
+
+    number = first.known.number
+    assert [
+        Entry(Shelf.SAID, number, "Who is it?\n\nAnd why?", 10.0, Role.USER, first.id),
+        Entry(Shelf.SAID, number, "It is Bertrand.", 10.0, Role.ASSISTANT, first.id),
+        Entry(Shelf.SAID, number + 1, "Look it up.", 20.0, Role.USER, first.id),
+    ] == said
+
+
+async def test_what_was_said_can_be_read_a_few_turns_at_a_time(store):
+    numbers = [(await settled(store, new_conversation())).known.number for _ in range(5)]
+
+    read, upto = [], 0
+    while entries := await store.said_since(ADA.id, upto, 2):
+        assert len({entry.number for entry in entries}) <= 2
+        upto = max(entry.number for entry in entries)
+        read += [entry.number for entry in entries if entry.role is Role.USER]
+
+    assert numbers == read
+
+
+async def test_turns_in_which_nothing_was_said_do_not_hide_later_ones(store):
+    silent = {"heard": (Message(Role.TOOL, "42", answers="call_1"),), "reply": assistant("")}
+    conversation = new_conversation()
+    for _ in range(5):
+        conversation = await settled(store, conversation, **silent)
+    last = await settled(store, conversation, heard=(user("And?"),), reply=assistant(""))
+
+    said = await store.said_since(ADA.id, 0, 2)
+
+    assert [last.known.number] == [entry.number for entry in said]
+
+
+async def test_nobody_finds_what_somebody_else_said(store):
+    await settled(store, new_conversation(), owner=ADA)
+
+    assert [] == list(await store.said_since(BEN.id, 0, 10))
+
+
+async def test_turns_nobody_knows_are_on_no_path(store):
+    await settled(store, new_conversation())
+
+    assert frozenset() == await store.on_path([10**9])
+    assert frozenset() == await store.on_path([])
+
+
+texts = st.text(max_size=40).filter(lambda text: text.isprintable() or "\x00" not in text)
+parts = st.one_of(
+    texts,
+    st.builds(Image, texts, st.none() | texts),
+    st.builds(OtherPart, texts, texts),
+)
+calls = st.lists(st.builds(ToolCall, texts, texts, texts), max_size=2).map(tuple)
+messages = st.builds(
+    Message,
+    st.sampled_from(Role),
+    texts,
+    st.lists(parts, max_size=3).map(tuple),
+    calls,
+    st.none() | texts,
+    st.none() | texts,
+)
+contexts = st.builds(
+    Context,
+    st.none() | st.builds(Summary, texts, st.integers(0, 100)),
+    st.lists(st.builds(HiddenSteps, st.integers(0, 100), st.lists(messages, max_size=3).map(tuple)), max_size=3).map(
+        tuple
+    ),
+)
+IN_ONE_STORE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@IN_ONE_STORE
+@given(context=contexts)
+async def test_messages_come_back_as_they_were(store, context):
+    found = await settled(store, new_conversation(), context=context)
+
+    assert context == found.known.context
+    assert _types(context) == _types(found.known.context)
+
+
+def _types(context):
+    """NamedTuples of different types may be equal."""
+    return [[type(part) for part in message.parts] for steps in context.steps for message in steps.messages]
+
+
+@IN_ONE_STORE
+@given(parents=st.lists(st.integers(0, 30), min_size=1, max_size=25))
+async def test_the_path_leads_from_the_head_to_the_root(store, parents):
+    """Each turn goes on from one of those before it, chosen at random."""
+    turns = [await settled(store, new_conversation())]
+    above = {0: None}
+    for place, chosen in enumerate(parents, 1):
+        above[place] = chosen % place
+        parent = await store.at(turns[above[place]].known.digest)
+        turns.append(await settled(store, parent))
+
+    expected, at = set(), len(parents)
+    while at is not None:
+        expected.add(at)
+        at = above[at]
+    assert expected == await on_path(store, *turns)

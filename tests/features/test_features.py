@@ -1,0 +1,11 @@
+"""The features, through the application's ports; those tagged @http through the official SDK and a running server."""
+
+from pytest_bdd import scenarios
+
+from tests.steps.catalog import *  # noqa: F403  steps are found by being here
+from tests.steps.remembering import *  # noqa: F403
+from tests.steps.speaking import *  # noqa: F403
+from tests.steps.tools import *  # noqa: F403
+from tests.steps.trouble import *  # noqa: F403
+
+scenarios(".")
