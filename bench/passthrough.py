@@ -11,7 +11,8 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
+    # httpx looks at every idle connection for each request: no workload is to pay for those of the one before
+    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000, keepalive_expiry=0.5)
     async with httpx.AsyncClient(base_url=os.environ["UPSTREAM"], timeout=60, limits=limits) as app.state.client:
         yield
 

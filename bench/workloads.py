@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-WORDS = "Does ~~~~~~~~ bear on ~~~~~~~~ if ~~~~~~~~ is there? In one word."
+WORDS = "Does ~~~~~~~~ bear on ~~~~~~~~ if ~~~~~~~~ is there?"
 """Each ~~~~~~~~ is made a word of its own, so that no two requests are alike."""
 
 LONG_BEFORE = [
@@ -56,11 +56,11 @@ WARMING_MODEL = "mock-t16"
 WORKLOADS = (
     Workload("idle_200", 200, 2.0, 25, 200_000, stream=True, requests=200, ramp_s=1.0, once=True),
     Workload("json_c1", 1, 1.2, recall=True),
-    Workload("json_c32", 32, 2.0, recall=True),
-    Workload("json_talk", 32, 1.6, turns=8),
-    Workload("json_200k", 8, 1.6, long=True),
-    Workload("sse_burst", 16, 1.6, 64, stream=True),
-    Workload("sse_ttft", 4, 2.0, 10, 20_000, 2_000, stream=True),
+    Workload("json_c32", 32, 1.8, recall=True),
+    Workload("json_talk", 32, 1.5, turns=8),
+    Workload("json_200k", 8, 1.5, long=True),
+    Workload("sse_burst", 16, 1.5, 64, stream=True),
+    Workload("sse_ttft", 4, 1.6, 10, 20_000, 2_000, stream=True),
     Workload("sse_flood", 32, 1.6, 200, 2_000, stream=True),
 )
 
@@ -109,13 +109,13 @@ class Row:
 
 
 ROWS = (
-    Row("json_c1", "added latency, p50 ms", lambda cell: cell.latency_ms, added=True, at_most=0.6),
+    Row("json_c1", "added latency, p50 ms", lambda cell: cell.latency_ms, added=True, at_most=1.1),
     Row("json_c1", "CPU a turn, ms", lambda cell: cell.cpu_ms),
-    Row("json_c32", "CPU a turn, ms", lambda cell: cell.cpu_ms, at_most=0.25),
+    Row("json_c32", "CPU a turn, ms", lambda cell: cell.cpu_ms, at_most=0.4),
     Row("json_c32", "turns a second", lambda cell: cell.requests / cell.elapsed_s),
     Row("json_talk", "CPU a turn, ms", lambda cell: cell.cpu_ms),
     Row("json_200k", "CPU a turn, ms", lambda cell: cell.cpu_ms),
-    Row("sse_burst", "CPU a stream, ms", lambda cell: cell.cpu_ms, at_most=0.25),
+    Row("sse_burst", "CPU a stream, ms", lambda cell: cell.cpu_ms, at_most=0.35),
     Row("sse_burst", "CPU a token, us", lambda cell: cell.cpu_us_a_token),
     Row("sse_ttft", "added first token, p50 ms", lambda cell: cell.first_ms, added=True),
     Row("sse_flood", "CPU a token, us", lambda cell: cell.cpu_us_a_token),

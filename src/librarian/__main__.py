@@ -8,7 +8,7 @@ from socket import AF_INET, AF_INET6, create_server, socket
 from typing import Any
 
 import uvicorn
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr
 
 from librarian.adapters.telemetry.logs import configure_logs
 from librarian.application.converse import Ask
@@ -18,7 +18,7 @@ from librarian.domain.turn import TurnStream
 from librarian.entrypoints.cli.main import make_cli
 from librarian.entrypoints.cli.premises import UseCases
 from librarian.entrypoints.http.front_door import FrontDoor
-from librarian.settings import Settings, environment, notices, sentences, unknown_names
+from librarian.settings import Settings, environment, notices, read_settings, unknown_names
 
 BACKLOG = 2048
 DRAIN_S = 10
@@ -42,10 +42,7 @@ class Premises:
 
     def __init__(self, overrides: Mapping[str, Any]) -> None:
         """Raises ValueError, a sentence in each of its `args`."""
-        try:
-            self._settings = Settings(**overrides)
-        except ValidationError as error:
-            raise ValueError(*sentences(error)) from error
+        self._settings = read_settings(overrides)
         self._env = environment()
 
     @property
@@ -76,6 +73,7 @@ class Premises:
         """Blocks until stopped."""
         configure_logs(level=self._settings.log_level)
         house = House(settings=self._settings)
+        house.database().open()  # what is wrong with it is said here in a line, and by uvicorn in a traceback
         listening = _listening(self._settings.host, self._settings.port)
         port = listening.getsockname()[1]
         server = _Server(

@@ -74,7 +74,7 @@ class House(containers.DeclarativeContainer):
         UpstreamModel,
         api_key=own.upstream.secret,
         model=own.upstream.model,
-        headers=own.upstream.headers,
+        headers=own.upstream.plain_headers,
         connect_s=own.upstream.connect_s,
         first_event_s=own.upstream.first_event_s,
         idle_s=own.upstream.idle_s,

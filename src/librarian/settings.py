@@ -8,13 +8,22 @@ import os
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from librarian.domain.catalog import SHIPPED, CatalogEntry
 from librarian.domain.mode import Mode
@@ -26,6 +35,32 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 ManyTokens = Annotated[int, Field(ge=256)]
 
 
+def _key(value: SecretStr | None) -> SecretStr | None:
+    """White space is no key."""
+    key = value.get_secret_value().strip() if value is not None else ""
+    return SecretStr(key) if key else None
+
+
+def _address(value: str | None) -> str | None:
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise ValueError("An address begins with http:// or https://.")
+    return value
+
+
+def _sqlite(value: str | None) -> str | None:
+    if value is not None and not value.startswith("sqlite://"):
+        raise ValueError("Only SQLite is supported so far: sqlite:///PATH.")
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Key = Annotated[SecretStr | None, AfterValidator(_key)]
+Address = Annotated[str | None, AfterValidator(_address)]
+
+
 class Part(BaseModel):
     """A group of settings. A name that is not there stops the start."""
 
@@ -35,20 +70,22 @@ class Part(BaseModel):
 class Upstream(Part):
     """The language model behind the embedded engine: any OpenAI-compatible server."""
 
-    base_url: str | None = Field(
-        default=None, description="Where it is, with /v1. Empty: a local server is looked for."
-    )
-    api_key: SecretStr | None = Field(default=None, description="Its key. OPENAI_API_KEY is read, too.")
+    base_url: Address = Field(default=None, description="Where it is, with /v1. Empty: a local server is looked for.")
+    api_key: Key = Field(default=None, description="Its key. OPENAI_API_KEY is read, too.")
     model: str | None = Field(default=None, description="The model behind `librarian`. Empty: the first one listed.")
     discover: bool = Field(default=True, description="Look for a local server where no address is given.")
     connect_s: Seconds = Field(default=5.0, description="How long to wait for a connection.")
     first_event_s: Seconds = Field(default=300.0, description="How long to wait for the first sign of an answer.")
     idle_s: Seconds = Field(default=60.0, description="How long a model may fall silent in the middle of an answer.")
-    headers: dict[str, str] = Field(default_factory=dict, description="More headers to send, as JSON.")
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="More headers to send, as JSON.")
 
     @property
     def secret(self) -> str | None:
         return self.api_key.get_secret_value() if self.api_key is not None else None
+
+    @property
+    def plain_headers(self) -> dict[str, str]:
+        return {name: value.get_secret_value() for name, value in self.headers.items()}
 
 
 class Pool(Part):
@@ -118,15 +155,17 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="The address to listen on. Anything but this machine needs a key."
     )
     port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on.")
-    api_key: SecretStr | None = Field(
-        default=None, description="The key that clients must send. Empty: this machine only."
+    api_key: Key = Field(default=None, description="The key that clients must send. Empty: this machine only.")
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        default_factory=lambda: user_data_path("librarian"), description="Where data lies."
     )
-    data_dir: Path = Field(default_factory=lambda: user_data_path("librarian"), description="Where data lies.")
-    database_url: str | None = Field(
+    database_url: Annotated[str | None, AfterValidator(_sqlite)] = Field(
         default=None, description="sqlite:///PATH. Empty: librarian.db in the data folder."
     )
     enable_docs: bool = Field(default=True, description="Serve /docs.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        default="info", description="What is logged."
+    )
     models: dict[str, NamedModel] = Field(default_factory=dict, description="More names, as JSON.")
     aliases: dict[str, str] = Field(default_factory=lambda: dict(ALIASES), description="Other names, as JSON.")
     windows_tokens: dict[str, ManyTokens] = Field(
@@ -145,6 +184,8 @@ class Settings(BaseSettings):
                 f"LIBRARIAN_HOST={self.host} lets other machines in, and no key is configured: set LIBRARIAN_API_KEY,"
                 " or listen on 127.0.0.1."
             )
+        if self.upstream.api_key is not None and self.upstream.base_url is None:
+            raise ValueError("LIBRARIAN_UPSTREAM__API_KEY is for which server? Set LIBRARIAN_UPSTREAM__BASE_URL, too.")
         return self
 
     @property
@@ -180,6 +221,18 @@ class Settings(BaseSettings):
         return init_settings, env_settings, dotenv_settings, _OtherNames(settings_cls)
 
 
+def read_settings(overrides: Mapping[str, Any]) -> Settings:
+    """Raises ValueError, a sentence in each of its `args`, each naming a variable."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ValueError(*sentences(error)) from None
+    except SettingsError as error:  # what it quotes is the field: `... for field "models" from ...`
+        raise ValueError(f"LIBRARIAN_{str(error).split(chr(34))[1].upper()}: This is not JSON.") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{' or '.join(ENV_FILES)}: This is not text in UTF-8: {error.reason}.") from None
+
+
 def is_loopback(host: str) -> bool:
     try:
         return ip_address(host.strip("[]")).is_loopback
@@ -200,7 +253,7 @@ def sentences(error: ValidationError) -> list[str]:
     """A sentence for each thing that is wrong, naming the variable."""
     said = []
     for problem in error.errors():
-        name = "LIBRARIAN_" + "__".join(str(part) for part in problem["loc"]).upper()
+        name = _written(tuple(str(part) for part in problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
         said.append(f"{name}: {message}" if problem["loc"] else message)
     return said
@@ -208,14 +261,11 @@ def sentences(error: ValidationError) -> list[str]:
 
 def unknown_names(env: Mapping[str, str]) -> list[str]:
     """LIBRARIAN_* names that mean nothing here: most often a slip of the pen."""
-    known = {name.upper() for name in Settings.model_fields} | _ORIGINAL.keys() | _WITHOUT_EFFECT
-    return sorted(
-        name
-        for name in env
-        if name.upper().startswith("LIBRARIAN_")
-        and name.upper() not in known
-        and name.upper().removeprefix("LIBRARIAN_").split("__")[0] not in known
-    )
+    own = {f"LIBRARIAN_{name.upper()}" for name in Settings.model_fields}
+    groups = tuple(f"LIBRARIAN_{name.upper()}__" for name, field in Settings.model_fields.items() if _nests(field))
+    known = own | _ORIGINAL.keys() | _WITHOUT_EFFECT
+    ours = (name for name in env if name.upper().startswith("LIBRARIAN_"))
+    return sorted(name for name in ours if name.upper() not in known and not name.upper().startswith(groups))
 
 
 def notices(env: Mapping[str, str]) -> list[str]:
@@ -224,16 +274,39 @@ def notices(env: Mapping[str, str]) -> list[str]:
     return said + [f"{name} has no effect in this version." for name in sorted(_WITHOUT_EFFECT) if env.get(name)]
 
 
+def _nests(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is dict or (
+        isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    )
+
+
+def _written(path: tuple[str, ...]) -> str:
+    """The variable that was set: the original's, where it was that one."""
+    name, env = _new_name(path), environment()
+    older = (old for old, (place, _) in _ORIGINAL.items() if place == path[: len(place)] and env.get(old))
+    return name if env.get(name) else next(older, name)
+
+
 def _yes(value: str) -> bool:
     return value.strip().lower() in {"1", "true", "yes", "on"}
 
 
-def _models(value: str) -> dict[str, dict[str, str]]:
-    """`{"name": {"agent_id": ..., "mode": ..., "description": ...}}`; which Letta agent it was says nothing here."""
-    told = json.loads(value)
+def _models(value: str) -> object:
+    """`{"name": {"agent_id": ..., "mode": ..., "description": ...}}`; which Letta agent it was says nothing here.
+
+    What is not of that shape is left for the settings to refuse.
+    """
+    try:
+        told = json.loads(value)
+    except ValueError:
+        return value
     if not isinstance(told, dict):
-        raise ValueError("LIBRARIAN_CUSTOM_MODELS is not a JSON object.")  # noqa: TRY004 - what pydantic gathers
-    return {name: {key: card[key] for key in ("mode", "description") if key in card} for name, card in told.items()}
+        return told
+    kept = ("mode", "description")
+    return {
+        name: {key: card[key] for key in kept if key in card} if isinstance(card, dict) else card
+        for name, card in told.items()
+    }
 
 
 _ORIGINAL: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = {
@@ -262,9 +335,11 @@ _WITHOUT_EFFECT = frozenset(
         "LIBRARIAN_LOG_SECURITY_EVENTS",
         "LIBRARIAN_AUDIT_ENABLED",
         "LIBRARIAN_ENABLE_TOOL_SYNC",
+        "LETTA_BASE_URL",
+        "LETTA_API_KEY",
+        "LETTA_TIMEOUT",
     }
 )
-_OPENAI = {"OPENAI_API_KEY": "api_key", "OPENAI_BASE_URL": "base_url"}
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
 
@@ -292,12 +367,22 @@ class _OtherNames(PydanticBaseSettingsSource):
                 place = values
                 for group in groups:
                     place = place.setdefault(group, {})
-                place[last] = convert(env[name])
+                value = convert(env[name])
+                known = place.get(last)
+                place[last] = known | value if isinstance(known, dict) and isinstance(value, dict) else value
         ours = self.current_state.get("upstream", {})
-        if isinstance(ours, dict) and not ours.get("base_url"):  # a key for one server is not sent to another
-            upstream = {field: env[name] for name, field in _OPENAI.items() if env.get(name)}
-            if "api_key" in upstream:
-                upstream.setdefault("base_url", OPENAI_BASE_URL)
-            if upstream:
-                values["upstream"] = upstream
+        if isinstance(ours, dict) and (upstream := _openai(ours, env)):
+            values["upstream"] = upstream
         return values
+
+
+def _openai(ours: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, str]:
+    """A key for one server is not sent to another."""
+    key, base_url = env.get("OPENAI_API_KEY"), env.get("OPENAI_BASE_URL")
+    theirs: dict[str, str] = {}
+    if base_url:
+        theirs["base_url"] = base_url
+    if key and not ours.get("api_key"):
+        theirs |= {"base_url": base_url or OPENAI_BASE_URL, "api_key": key}
+    chosen = ours.get("base_url")
+    return theirs if not chosen or chosen.rstrip("/") == theirs.get("base_url", "").rstrip("/") else {}

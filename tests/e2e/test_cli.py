@@ -305,7 +305,6 @@ def test_an_answer_is_stopped_at_the_keyboard_and_the_chat_goes_on(env, folder, 
             terminal.type("Another one.\n")
             terminal.wait_for("echo: Another one.")
             terminal.wait_for("> ")
-            terminal.type("never sent")
             terminal.interrupt(until="> ")
             terminal.type("\x04")
             return terminal.ends_with()

@@ -167,11 +167,11 @@ class Script:
 
         self._lay_down(answer)
 
-    def send(self, *writes: bytes | Gate, content_type: str = "text/event-stream") -> None:
-        """Bytes as they are, under a 200."""
+    def send(self, *writes: bytes | Gate, content_type: str = "text/event-stream", status: int = 200) -> None:
+        """Bytes as they are."""
 
         async def answer(request: web.Request, _: Asked) -> web.StreamResponse:
-            reply = await _begin(request, content_type)
+            reply = await _begin(request, content_type, status)
             for write in writes:
                 if isinstance(write, Gate):
                     await write.passed()
@@ -211,6 +211,7 @@ class ScriptedServer(Script):
         """The chats asked for, in order."""
         self.listed: Any = {"object": "list", "data": [{"id": "scripted", "object": "model", "created": 1}]}
         """What GET /models says; None for a server that does not offer it."""
+        self.listing_status = 200
         self.service: Any = None
         """What GET / says, if it says anything."""
         self.headers: dict[str, str] = {}
@@ -300,7 +301,7 @@ class ScriptedServer(Script):
         self.listings += 1
         if self.listed is None:
             raise web.HTTPNotFound
-        return web.json_response(self.listed)
+        return web.json_response(self.listed, status=self.listing_status)
 
     async def _greet(self, _: web.Request) -> web.StreamResponse:
         if self.service is None:
@@ -379,8 +380,10 @@ async def _echo(request: web.Request, asked: Asked) -> web.StreamResponse:
     return await _Said(deltas, "stop", wire.USAGE)(request, asked)
 
 
-async def _begin(request: web.Request, content_type: str = "text/event-stream") -> web.StreamResponse:
-    reply = web.StreamResponse(headers={"content-type": content_type})
+async def _begin(
+    request: web.Request, content_type: str = "text/event-stream", status: int = 200
+) -> web.StreamResponse:
+    reply = web.StreamResponse(status=status, headers={"content-type": content_type})
     await reply.prepare(request)
     return reply
 

@@ -5,6 +5,7 @@ from librarian.domain.conversation import (
     REMEMBERED_CHARS,
     REMEMBERED_STEPS,
     START,
+    Branch,
     Context,
     Continue,
     Conversation,
@@ -12,11 +13,14 @@ from librarian.domain.conversation import (
     KnownTurn,
     Rebuild,
     Summary,
+    TurnId,
+    context_of,
 )
 from librarian.domain.transcript import Digest, Reading, Transcript, assistant, user
 
 ROOT = Digest(b"\0" * 32)
 ID = ConversationId("conv_1")
+TURN = TurnId("turn_1")
 TOLD = Reading(Transcript([user("a"), assistant("b"), user("c")]), ROOT)
 
 
@@ -26,15 +30,17 @@ def test_nothing_known_and_nothing_said_before_is_a_start():
 
 def test_the_tip_is_continued_with_what_was_shown_beside_it():
     context = Context(Summary("Earlier.", 1))
-    known = KnownTurn(7, TOLD.parent, context)
+    known = KnownTurn(TURN, 7, TOLD.parent, context)
 
-    assert Continue(context) == Conversation(ID, 7, known).plan(TOLD)
+    assert Continue(known) == Conversation(ID, 7, known).plan(TOLD)
+    assert context == context_of(Continue(known))
 
 
-def test_a_turn_that_is_no_tip_is_rebuilt():
-    known = KnownTurn(7, TOLD.parent)
+def test_a_turn_that_is_no_tip_is_branched_from_with_its_own_context():
+    known = KnownTurn(TURN, 7, TOLD.parent, Context(Summary("Earlier.", 1)))
 
-    assert Rebuild(TOLD.transcript.history) == Conversation(ID, 8, known).plan(TOLD)
+    assert Branch(known) == Conversation(ID, 8, known).plan(TOLD)
+    assert known.context == context_of(Branch(known))
 
 
 def test_history_that_nobody_knows_is_the_seed():

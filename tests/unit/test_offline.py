@@ -346,6 +346,12 @@ async def test_a_call_that_is_demanded_is_made(choice, call):
     assert [call] == await called(prompt)
 
 
+async def test_no_call_is_made_where_none_may_be():
+    prompt = told("Remember that I like tea. What is my cat called?")
+
+    assert "without memory" in await said(replace(prompt, choice=ToolChoice(ToolUse.NONE)))
+
+
 @pytest.mark.parametrize("schema", [True, {}, {"$ref": "#"}, {"$ref": "#/nowhere"}, {"type": "array", "items": False}])
 def test_any_schema_has_a_value(schema):
     json.dumps(placeholders.value(schema, "text"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr
 
 from librarian.settings import (
     ALIASES,
@@ -16,7 +16,7 @@ from librarian.settings import (
     environment,
     is_loopback,
     notices,
-    sentences,
+    read_settings,
     unknown_names,
 )
 from scripts.config_example import FILE, example
@@ -42,7 +42,7 @@ CHOSEN = {
     "LIBRARIAN_UPSTREAM__CONNECT_S": ("1.5", 1.5),
     "LIBRARIAN_UPSTREAM__FIRST_EVENT_S": ("1.5", 1.5),
     "LIBRARIAN_UPSTREAM__IDLE_S": ("1.5", 1.5),
-    "LIBRARIAN_UPSTREAM__HEADERS": ('{"x-team": "archive"}', {"x-team": "archive"}),
+    "LIBRARIAN_UPSTREAM__HEADERS": ('{"x-team": "archive"}', {"x-team": SecretStr("archive")}),
     "LIBRARIAN_POOL__SEATS": ("3", 3),
     "LIBRARIAN_POOL__PLACES": ("3", 3),
     "LIBRARIAN_POOL__PATIENCE_S": ("1.5", 1.5),
@@ -68,6 +68,9 @@ MOVED = [
 ]
 CUSTOM = '{"clerk": {"agent_id": "agent-1", "mode": "worker", "description": "Literal."}}'
 WITHOUT_EFFECT = {
+    "LETTA_BASE_URL": "http://127.0.0.1:8283",
+    "LETTA_API_KEY": "letta",
+    "LETTA_TIMEOUT": "300",
     "LIBRARIAN_ENABLE_IP_FILTERING": "false",
     "LIBRARIAN_ALLOWED_IPS": "10.0.0.0/8",
     "LIBRARIAN_BLOCKED_IPS": "10.0.0.1",
@@ -124,8 +127,8 @@ def names_of(part, prefix="LIBRARIAN_"):
 def refusal(**overrides):
     """What is said to an operator whose settings are wrong."""
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - what it says is looked at by who asks
-        Settings(**overrides)
-    return "\n".join(sentences(refused.value)) if isinstance(refused.value, ValidationError) else str(refused.value)
+        read_settings(overrides)
+    return "\n".join(refused.value.args)
 
 
 # -- config.example
@@ -163,6 +166,7 @@ def test_there_is_something_to_choose_for_every_line_of_it():
 def test_what_is_chosen_in_the_environment_arrives(choose, name):
     default = at(Settings(), name)
     written, arrived = CHOSEN[name]
+    choose(LIBRARIAN_UPSTREAM__BASE_URL="http://127.0.0.1:8/v1")  # a key is for an address
     choose(**{name: written})
 
     assert default != arrived
@@ -174,7 +178,8 @@ def test_what_is_chosen_in_the_environment_arrives(choose, name):
 @every_chosen
 def test_what_is_chosen_in_a_file_arrives(tmp_path, name):
     written, arrived = CHOSEN[name]
-    (tmp_path / "config").write_text(f"{name}='{written}'\n", encoding="utf-8")
+    address = "LIBRARIAN_UPSTREAM__BASE_URL=http://127.0.0.1:8/v1\n"  # a key is for an address
+    (tmp_path / "config").write_text(f"{address}{name}='{written}'\n", encoding="utf-8")
 
     assert arrived == at(Settings(), name)
 
@@ -255,6 +260,19 @@ def test_the_originals_models_arrive_without_their_letta_agents(choose, name):
     assert [f"{name} is now called LIBRARIAN_MODELS."] == notices(environment())
 
 
+def test_both_of_the_originals_lists_of_models_arrive(choose):
+    choose(LIBRARIAN_CUSTOM_MODELS=CUSTOM, LIBRARIAN_ADDITIONAL_MODELS='{"bard": {"mode": "persona"}}')
+
+    assert {"clerk", "bard"} == Settings().models.keys()
+
+
+@pytest.mark.parametrize("level", ["WARNING", "Warning", "warning"])
+def test_levels_are_written_either_way(choose, level):
+    choose(LIBRARIAN_LOG_LEVEL=level)
+
+    assert "warning" == Settings().log_level
+
+
 def test_original_names_are_read_from_its_file(tmp_path):
     (tmp_path / "config").write_text("LIBRARIAN_MAX_CONCURRENT=10\n", encoding="utf-8")
 
@@ -304,6 +322,13 @@ def test_a_key_that_is_required_must_be_there(choose):
         ("LIBRARIAN_PORT", "65536"),
         ("LIBRARIAN_ENABLE_DOCS", "perhaps"),
         ("LIBRARIAN_LOG_LEVEL", "loud"),
+        ("LIBRARIAN_DATABASE_URL", "postgres://house"),
+        ("LIBRARIAN_UPSTREAM__BASE_URL", "localhost:11434"),
+        ("LIBRARIAN_MODELS", "clerk"),
+        ("LIBRARIAN_MAX_CONCURRENT", "many"),
+        ("LIBRARIAN_REQUEST_TIMEOUT", "0"),
+        ("LIBRARIAN_CUSTOM_MODELS", "clerk"),
+        ("LIBRARIAN_ADDITIONAL_MODELS", "[1]"),
         ("LIBRARIAN_UPSTREAM__CONNECT_S", "0"),
         ("LIBRARIAN_UPSTREAM__IDLE_S", "soon"),
         ("LIBRARIAN_POOL__SEATS", "0"),
@@ -326,6 +351,9 @@ def test_a_wrong_value_is_refused_by_its_name(choose, name, wrong):
         ("LIBRARIAN_WINDOWS_TOKENS", '{"llama": 5}', "LIBRARIAN_WINDOWS_TOKENS"),
         ("LIBRARIAN_MODELS", '{"clerk": {"mode": "curt"}}', "LIBRARIAN_MODELS"),
         ("LIBRARIAN_MODELS", '{"clerk": {"mod": "worker"}}', "LIBRARIAN_MODELS"),
+        ("LIBRARIAN_CUSTOM_MODELS", '{"clerk": {"mode": "curt"}}', "LIBRARIAN_CUSTOM_MODELS"),
+        ("LIBRARIAN_CUSTOM_MODELS", '{"clerk": 5}', "LIBRARIAN_CUSTOM_MODELS"),
+        ("LIBRARIAN_UPSTREAM__HEADERS", "x-team", "LIBRARIAN_UPSTREAM"),
     ],
 )
 def test_a_wrong_value_within_json_is_refused_by_its_name(choose, name, wrong, within):
@@ -355,7 +383,15 @@ def test_an_unknown_name_within_a_group_stops_the_start(choose, tmp_path, source
 
 
 @pytest.mark.parametrize(
-    "name", ["LIBRARIAN_HOTS", "LIBRARIAN_HTTP_METRICS", "LIBRARIAN_DATA__DIR", "librarian_prt", "LIBRARIAN_"]
+    "name",
+    [
+        "LIBRARIAN_HOTS",
+        "LIBRARIAN_HTTP_METRICS",
+        "LIBRARIAN_DATA__DIR",
+        "librarian_prt",
+        "LIBRARIAN_",
+        "LIBRARIAN_PORT__X",
+    ],
 )
 def test_an_unknown_name_on_its_own_is_listed(choose, name):
     choose(**{name: "1"})
@@ -371,6 +407,19 @@ def test_unknown_names_in_files_are_listed(tmp_path):
     assert ["LIBRARIAN_HOTS", "LIBRARIAN_PROT"] == unknown_names(environment())
 
 
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "config").write_bytes(b"\xff\xfe")
+
+    assert "config" in refusal()
+
+
+def test_a_home_is_found_for_the_data(choose, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    choose(LIBRARIAN_DATA_DIR="~/archive")
+
+    assert tmp_path / "archive" == Settings().data_dir
+
+
 # -- who is let in
 
 
@@ -383,6 +432,12 @@ def test_other_machines_are_let_in_with_a_key_only(choose, host):
 
     assert f"LIBRARIAN_HOST={host} lets other machines in" in refusal()
     assert host == Settings(api_key="lib_1").host
+
+
+def test_white_space_is_no_key(choose):
+    choose(LIBRARIAN_HOST="192.168.1.2", LIBRARIAN_API_KEY="  ")
+
+    assert "no key is configured" in refusal()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost", "librarian.localhost"])
@@ -426,6 +481,7 @@ def test_nor_does_it_follow_a_flag_or_a_file(choose, tmp_path):
         ({}, OPENAI_BASE_URL),
         ({"OPENAI_BASE_URL": "https://gateway.example/v1"}, "https://gateway.example/v1"),
         ({"LIBRARIAN_UPSTREAM__MODEL": "gpt-4.1"}, OPENAI_BASE_URL),
+        ({"LIBRARIAN_UPSTREAM__BASE_URL": OPENAI_BASE_URL + "/"}, OPENAI_BASE_URL + "/"),
     ],
 )
 def test_the_names_of_openai_are_read_together(choose, chosen, base_url):
@@ -436,11 +492,23 @@ def test_the_names_of_openai_are_read_together(choose, chosen, base_url):
     assert (base_url, SecretStr("sk-1")) == (upstream.base_url, upstream.api_key)
 
 
+@pytest.mark.parametrize("chosen", [{}, {"OPENAI_API_KEY": "sk-2"}])
+def test_a_key_of_ours_without_an_address_is_sent_nowhere(choose, chosen):
+    choose(LIBRARIAN_UPSTREAM__API_KEY="sk-1", **chosen)
+
+    assert "LIBRARIAN_UPSTREAM__BASE_URL" in refusal()
+
+
 # -- secrets
 
 
 def test_secrets_never_appear(choose):
-    choose(LIBRARIAN_API_KEY="lib_hidden", LIBRARIAN_UPSTREAM__API_KEY="sk-hidden")
+    choose(
+        LIBRARIAN_API_KEY="lib_hidden",
+        LIBRARIAN_UPSTREAM__BASE_URL="http://127.0.0.1:9/v1",
+        LIBRARIAN_UPSTREAM__API_KEY="sk-hidden",
+        LIBRARIAN_UPSTREAM__HEADERS='{"x-key": "hidden"}',
+    )
 
     settings = Settings()
 

@@ -74,6 +74,16 @@ async def test_what_the_server_is_told(scripted_model, monkeypatch):
     await model.aclose()
 
 
+async def test_a_key_goes_before_a_name_in_the_address(scripted_model):
+    address = scripted_model.base_url.replace("http://", "http://ada:lovelace@")
+    model = UpstreamModel(base_url=address, api_key=KEY)
+
+    await step(model)
+
+    assert f"Bearer {KEY}" == scripted_model.requests[0].headers["authorization"]
+    await model.aclose()
+
+
 async def test_without_a_key_none_is_sent(scripted_model):
     model = UpstreamModel(base_url=scripted_model.base_url)
 
@@ -194,6 +204,14 @@ async def test_a_busy_server_says_for_how_long(upstream, scripted_model):
     scripted_model.fail(429, retry_after=7)
 
     assert 7 == (await refused(upstream)).retry_after_s
+
+
+async def test_a_refusal_that_does_not_come_to_an_end(scripted_model):
+    model = UpstreamModel(base_url=scripted_model.base_url, first_event_s=0.1)
+    scripted_model.send(b'{"error": {', Gate(), status=500)
+
+    assert "(500)." in str(await refused(model))
+    await model.aclose()
 
 
 async def test_a_request_is_not_sent_elsewhere(upstream, scripted_model):
@@ -345,6 +363,15 @@ async def test_a_list_that_cannot_be_read(upstream, scripted_model, listed):
 
     with pytest.raises(UpstreamRefused):
         await upstream.models()
+
+
+async def test_a_list_that_is_refused(upstream, scripted_model):
+    scripted_model.listing_status = 401
+
+    with pytest.raises(UpstreamRefused) as error:
+        await upstream.models()
+
+    assert not error.value.heard
 
 
 async def test_the_configured_model_is_asked_where_none_is_named(scripted_model):

@@ -355,6 +355,8 @@ def test_usage(usage, expected):
         b'data: {"choices":[{"delta":{"content":"So"},"finish_reason":"stop"}]}',
         b'data: {"choices":[{"delta":{"content":"So"}}]}\n\ndata: [DONE]',
         b'data: {"choices":[{"delta":{"content":[{"type":"text","text":"So"}]}}]}\n\ndata: [DONE]\n\n',
+        b'data: \n\ndata: {"choices":[{"delta":{"content":"So"}}]}\n\ndata: [DONE]\n\n',
+        sent.chunk({"content": "S"}) + sent.chunk({"content": [{"type": "text", "text": "o"}]}, "stop"),
         b'data: {"choices":[{"delta":{"refusal":"So"}}]}\n\ndata: [DONE]\n\ndata: {never read\n\n',
         b'data: {"choices":[{"delta":{"content":"So"},"finish_reason":"stop"}]}\n\ndata: {"choices":[],"usa',
         b'\n\ndata:\n\ndata: {"choices":[]}\n\ndata: {"choices":[{"delta":{"content":"So"}}]}\n\ndata: [DONE]\n\n',
@@ -497,6 +499,7 @@ def test_what_is_not_the_clients_fault(status, error):
     ("status", "error"),
     [
         (400, {"message": "Too long.", "code": "context_length_exceeded"}),
+        (400, {"code": "context_length_exceeded"}),
         (400, {"message": "This model's maximum context length is 8192 tokens."}),
         (400, {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"}),
         (413, {"message": "prompt is too long: 210000 tokens > 200000 maximum"}),
@@ -509,6 +512,7 @@ def test_overflows(status, error):
 
     assert isinstance(refused, InvalidRequest)
     assert ("context_length_exceeded", "messages") == (refused.code, refused.param)
+    assert str(refused)
 
 
 @pytest.mark.parametrize(

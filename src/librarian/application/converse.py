@@ -16,7 +16,7 @@ from librarian.application.ports.meter import Meter
 from librarian.application.ports.models import LanguageModel
 from librarian.application.remember import Remember
 from librarian.domain.catalog import CatalogEntry
-from librarian.domain.conversation import EMPTY, Context, Continue, Conversation, ConversationId, Rebuild, TurnId
+from librarian.domain.conversation import Context, Conversation, ConversationId, Rebuild, TurnId, context_of
 from librarian.domain.errors import InvalidRequest, LibrarianError, TurnFailed
 from librarian.domain.identity import LOCAL, Principal, Purpose, owner_of
 from librarian.domain.mode import Evidence, Mode, ModeSelector
@@ -124,7 +124,7 @@ class Converse:
                     recalled=recalled,
                     whole=ask.whole,
                 )
-                context = plan.context if isinstance(plan, Continue) else EMPTY
+                context = context_of(plan)
                 async with aclosing(self._agents.take_turn(hearing)) as events:
                     async for event in events:
                         match event:
@@ -184,7 +184,7 @@ class Converse:
             raise
 
     async def _admitted(self, ask: Ask) -> CatalogEntry:
-        if not ask.transcript.messages:
+        if not ask.transcript.messages and not ask.transcript.overlay:
             raise InvalidRequest("There is no message to answer.", param="messages")
         ask.tools.check()
         return await self._models.resolve(ask.model)

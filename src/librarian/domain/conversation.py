@@ -68,10 +68,27 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownTurn:
+    """A settled turn that a transcript goes on from. `number` orders all turns of the house."""
+
+    id: TurnId
+    number: int
+    digest: Digest
+    context: Context = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
 class Continue:
     """The parent of the news is the tip: only the news is new to the thread."""
 
-    context: Context
+    at: KnownTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """The parent of the news is a known turn that something else followed: an edit, a regenerate, a lost race."""
+
+    at: KnownTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +98,8 @@ class Rebuild:
     seed: Sequence[Message]
 
 
-Plan = Start | Continue | Rebuild
+Plan = Start | Continue | Branch | Rebuild
 START = Start()
-
-
-@dataclass(frozen=True, slots=True)
-class KnownTurn:
-    """A settled turn that a transcript goes on from. `number` orders all turns of the house."""
-
-    number: int
-    digest: Digest
-    context: Context = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,11 @@ class Conversation:
         """Pure and total."""
         if reading.parent is None:
             return START
-        if self.known is not None and self.known.number == self.head and self.known.digest == reading.parent:
-            return Continue(self.known.context)
-        return Rebuild(reading.transcript.history)
+        if self.known is None or self.known.digest != reading.parent:
+            return Rebuild(reading.transcript.history)
+        return Continue(self.known) if self.known.number == self.head else Branch(self.known)
+
+
+def context_of(plan: Plan) -> Context:
+    """What is shown beside the transcript: that of the turn it goes on from."""
+    return plan.at.context if isinstance(plan, Continue | Branch) else EMPTY

@@ -101,10 +101,10 @@ class UpstreamBusy(LibrarianError):
 
 
 class UpstreamTimedOut(LibrarianError):
-    """The language model fell silent for longer than the house waits."""
+    """The language model took, or fell silent for, longer than the house waits."""
 
     def __init__(self, waited_s: float) -> None:
-        super().__init__(f"The language model said nothing for {waited_s:g} seconds.")
+        super().__init__(f"The language model did not answer within {waited_s:g} seconds.")
         self.waited_s = waited_s
 
 

@@ -29,16 +29,31 @@ EXTRACTION = re.compile(
     r"generate|count|compute|calculate|sort|fix|refactor|implement|transform|output)\b",
     re.IGNORECASE,
 )
-INTERPRETATION = re.compile(
-    r"\b(?:imagine|pretend|tell me a (?:story|tale)|how do you feel|what do you think|your (?:opinion|view|thoughts)|"
-    r"poem|story|metaphor|what does it mean|reflect|once upon a time|role-?play|let's talk)\b",
-    re.IGNORECASE,
-)
 CODE = re.compile(r"```|^\s*(?:def |class |import |SELECT\b|#include|function\s*\w*\()", re.MULTILINE)
-MACHINE_SYSTEM = re.compile(r"\b(?:json|schema|csv|xml|only output|respond only|classifier|extractor)\b", re.IGNORECASE)
-CHARACTER_SYSTEM = re.compile(r"\b(?:you are playing|role-?play|in character|persona|character card)\b", re.IGNORECASE)
+INTERPRETATION = (
+    "imagine",
+    "pretend",
+    "tell me a tale",
+    "how do you feel",
+    "what do you think",
+    "your opinion",
+    "your view",
+    "your thoughts",
+    "poem",
+    "story",
+    "metaphor",
+    "what does it mean",
+    "reflect",
+    "once upon a time",
+    "roleplay",
+    "role-play",
+    "let's talk",
+)
+FOR_MACHINES = ("json", "schema", "csv", "xml", "only output", "respond only", "classifier", "extractor")
+IN_CHARACTER = ("you are playing", "roleplay", "role-play", "in character", "persona", "character card")
 LONG_CHARS = 4000
-READ_CHARS = 4000
+READ_CHARS = 2000
+"""Of a message: what it wants, it says at its beginning."""
 MARGIN = 2
 
 
@@ -54,7 +69,7 @@ class ModeSelector:
     """Explicit beats evidence; evidence must outweigh its opposite by two; no verdict is AUTO."""
 
     def select(self, asked: Mode | None, named: Mode, transcript: Transcript, evidence: Evidence) -> ModeChoice:
-        """`asked`: by header; `named`: by the model's name. Reads at most the first 4,000 characters of a message."""
+        """`asked`: by header; `named`: by the model's name. Reads the beginning of the messages only."""
         if asked is not None and asked is not Mode.AUTO:
             return ModeChoice(asked, ("asked for by header",))
         if named is not Mode.AUTO:
@@ -81,26 +96,29 @@ def _worker_signs(transcript: Transcript, evidence: Evidence) -> list[Sign]:
     said = _last_said(transcript.messages)
     if EXTRACTION.match(said):
         signs.append((2, "an imperative"))
-    if CODE.search(said):
+    if CODE.search(said, 0, READ_CHARS):
         signs.append((2, "code"))
     if len(said) >= LONG_CHARS:
         signs.append((1, "a long text"))
-    if any(MACHINE_SYSTEM.search(message.text[:READ_CHARS]) for message in transcript.overlay):
+    if any(_speaks(message.text, FOR_MACHINES) for message in transcript.overlay):
         signs.append((2, "the system message wants a machine's answer"))
     return signs
 
 
 def _persona_signs(transcript: Transcript) -> list[Sign]:
     signs: list[Sign] = []
-    if INTERPRETATION.search(_last_said(transcript.messages)):
+    if _speaks(_last_said(transcript.messages), INTERPRETATION):
         signs.append((2, "an invitation to interpret"))
-    if any(CHARACTER_SYSTEM.search(message.text[:READ_CHARS]) for message in transcript.overlay):
+    if any(_speaks(message.text, IN_CHARACTER) for message in transcript.overlay):
         signs.append((3, "the system message asks for a character"))
     return signs
 
 
+def _speaks(text: str, of: Sequence[str]) -> bool:
+    """Whole words only. Looked for first as they stand: most texts have none, and patterns cost 100 times more."""
+    text = text[:READ_CHARS].lower()
+    return any(phrase in text and re.search(rf"\b{re.escape(phrase)}\b", text) for phrase in of)
+
+
 def _last_said(messages: Sequence[Message]) -> str:
-    for message in reversed(messages):
-        if message.role is Role.USER:
-            return message.text[:READ_CHARS]
-    return ""
+    return next((message.text for message in reversed(messages) if message.role is Role.USER), "")

@@ -86,7 +86,7 @@ USELESS = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLI
 """What says that a file is better begun anew than tried again."""
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], T]
+Work = Callable[["_File"], T]
 
 
 class FtsIndex:
@@ -103,19 +103,26 @@ class FtsIndex:
         self._closed = False
 
     async def newest(self, owner: OwnerId, shelf: Shelf) -> int:
-        def work(connection: sqlite3.Connection) -> int:
-            row = connection.execute(NEWEST, (shelf,)).fetchone()
-            return row[0] if row else 0
+        known = self._files.get(owner)
+        if known is not None and (number := known.reach.get(shelf)) is not None:
+            return number
+
+        def work(file: _File) -> int:
+            row = file.opened().execute(NEWEST, (shelf,)).fetchone()
+            file.reach[shelf] = row[0] if row else 0
+            return file.reach[shelf]
 
         return await self._in_thread(owner, work)
 
     async def add(self, owner: OwnerId, shelf: Shelf, entries: Sequence[Entry], upto: int) -> None:
-        def work(connection: sqlite3.Connection) -> None:
+        def work(file: _File) -> None:
+            connection = file.opened()
             connection.execute("BEGIN IMMEDIATE")
             with connection:
                 for entry in entries:
                     _add(connection, entry)
                 connection.execute(EXTEND, (shelf, upto))
+            file.reach.pop(shelf, None)  # another process may have reached further
 
         await self._in_thread(owner, work)
 
@@ -126,8 +133,8 @@ class FtsIndex:
             return ()
         sql, values = BEST if match else LATEST, _values(search, match)
 
-        def work(connection: sqlite3.Connection) -> Sequence[Hit]:
-            return [_hit(row) for row in connection.execute(sql, values)]
+        def work(file: _File) -> Sequence[Hit]:
+            return [_hit(row) for row in file.opened().execute(sql, values)]
 
         return await self._in_thread(owner, work)
 
@@ -146,14 +153,14 @@ class FtsIndex:
     def _do(self, owner: OwnerId, work: Work[T]) -> T:
         with _translated(), self._borrowed(owner) as file:
             try:
-                return work(file.opened())
+                return work(file)
             except _Foreign:
                 pass
             except sqlite3.Error as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF not in USELESS:
                     raise
             file.remove()
-            return work(file.opened())
+            return work(file)
 
     @contextmanager
     def _borrowed(self, owner: OwnerId) -> Iterator["_File"]:
@@ -192,6 +199,8 @@ class _File:
         self._path = path
         self._store = store
         self._connection: sqlite3.Connection | None = None
+        self.reach: dict[Shelf, int] = {}
+        """What `newest` says, while the file is open: asking it would cost a thread's hand-over each time."""
 
     def opened(self) -> sqlite3.Connection:
         """Raises _Foreign, sqlite3.Error, OSError."""
@@ -207,6 +216,7 @@ class _File:
         return self._connection
 
     def close(self) -> None:
+        self.reach.clear()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

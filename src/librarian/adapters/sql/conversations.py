@@ -8,17 +8,17 @@ from msgspec import json
 from librarian.adapters.sql.database import Database, Row
 from librarian.adapters.sql.wire import from_context, from_messages, to_context, to_messages
 from librarian.application.ports.conversations import TurnRecord
-from librarian.domain.conversation import Conversation, ConversationId, KnownTurn
+from librarian.domain.conversation import Conversation, ConversationId, KnownTurn, TurnId
 from librarian.domain.identity import OwnerId
 from librarian.domain.recall import Entry, Shelf
 from librarian.domain.transcript import Digest, Message, Role
 
 NEWEST_AT = (
-    "SELECT c.id, c.head, t.number, t.context FROM turn t JOIN conversation c ON c.id = t.conversation"
+    "SELECT c.id, c.head, t.id, t.number, t.context FROM turn t JOIN conversation c ON c.id = t.conversation"
     " WHERE t.digest_key = ? AND t.digest = ? ORDER BY t.number DESC LIMIT 1"
 )
 HEAD_AT = (
-    "SELECT c.id, c.head, t.number, t.context FROM turn t JOIN conversation c ON c.id = t.conversation"
+    "SELECT c.id, c.head, t.id, t.number, t.context FROM turn t JOIN conversation c ON c.id = t.conversation"
     " WHERE t.digest_key = ? AND t.digest = ? AND c.head = t.number ORDER BY t.number DESC LIMIT 1"
 )
 RECORD = (
@@ -55,10 +55,10 @@ class SqlConversations:
         row = self._database.row(NEWEST_AT, place)
         if row is None:
             return None
-        if row[1] != row[2]:  # it went on from there: one that was alike so far may not have
+        if row[1] != row[3]:  # it went on from there: one that was alike so far may not have
             row = self._database.row(HEAD_AT, place) or row
-        id_, head, number, context = row
-        return Conversation(ConversationId(id_), head, KnownTurn(number, parent, to_context(context)))
+        id_, head, turn, number, context = row
+        return Conversation(ConversationId(id_), head, KnownTurn(TurnId(turn), number, parent, to_context(context)))
 
     async def settle(self, turn: TurnRecord) -> None:
         conversation, owner, usage = turn.conversation, turn.owner, turn.usage

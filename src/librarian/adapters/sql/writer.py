@@ -89,37 +89,35 @@ class Writer:
         return batch
 
     def _outcomes(self, jobs: Sequence[Job[Any]]) -> Sequence[Any]:
-        """The jobs' results, in their order; _Failed for each that failed, for all where there was no commit."""
+        """The jobs' results, in their order; _Failed for each that failed, for all where there was no commit.
+
+        Who fails, fails alone: then each is done again by itself. Savepoints would cost every job what few need.
+        """
         try:
             with TRANSLATED:
-                return self._in_one_transaction(jobs)
+                outcomes = self._in_one_transaction(jobs)
         except StoreUnavailable as error:
             log.warning("store_not_written", jobs=len(jobs), error=str(error.__cause__))
             return [_Failed(error)] * len(jobs)
+        if len(jobs) > 1 and any(isinstance(outcome, _Failed) for outcome in outcomes):
+            return [outcome for job in jobs for outcome in self._outcomes([job])]
+        return outcomes
 
     def _in_one_transaction(self, jobs: Sequence[Job[Any]]) -> Sequence[Any]:
+        """Committed where none of them failed."""
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if len(jobs) > 1:
-                outcomes = [self._in_company(job) for job in jobs]
-                connection.execute("COMMIT")
-                return outcomes
-            alone = _attempt(jobs[0], connection)
-            connection.execute("ROLLBACK" if isinstance(alone, _Failed) else "COMMIT")
-            return [alone]
+            outcomes: list[Any] = []
+            for job in jobs:
+                outcomes.append(_attempt(job, connection))
+                if isinstance(outcomes[-1], _Failed):
+                    return outcomes
+            connection.execute("COMMIT")
+            return outcomes
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-
-    def _in_company(self, job: Job[Any]) -> Any:  # noqa: ANN401  a job may return anything
-        """Who fails, fails alone; where SQLite itself has rolled back all, there is no savepoint and all fail."""
-        self._connection.execute("SAVEPOINT job")
-        outcome = _attempt(job, self._connection)
-        if isinstance(outcome, _Failed):
-            self._connection.execute("ROLLBACK TO job")
-        self._connection.execute("RELEASE job")
-        return outcome
 
 
 def _attempt(job: Job[Any], connection: sqlite3.Connection) -> Any:  # noqa: ANN401  a job may return anything

@@ -19,6 +19,8 @@ SUCCESS = range(200, 300)
 NOT_FOUND = 404
 NOT_OFFERED = frozenset({404, 405})
 LISTING_S = 10.0
+SECRET_CHARS = 8
+"""A shorter header's value is no secret, and may be part of any word."""
 NO_MODEL = "No language model is configured, and the server lists none: set LIBRARIAN_UPSTREAM__MODEL."
 
 
@@ -44,7 +46,7 @@ class UpstreamModel:
         `idle_s` between two events.
         """
         sent = dict(headers or {})
-        self._refusals = Refusals((api_key or "", *sent.values()))
+        self._refusals = Refusals((api_key or "", *(value for value in sent.values() if len(value) >= SECRET_CHARS)))
         if api_key:
             sent["authorization"] = f"Bearer {api_key}"
         self._server = ModelServer(base_url, sent, connect_s, connect_tries, sleep)
@@ -62,7 +64,7 @@ class UpstreamModel:
             reply = await self._server.post(self._chat, body, silence)
             try:
                 if reply.status not in SUCCESS:
-                    raise await self._refused(reply)
+                    raise await self._refused(reply, silence)
                 if _in_one_piece(reply, whole=prompt.whole):
                     for event in reader.feed_whole(await reply.read()):
                         yield event
@@ -84,7 +86,7 @@ class UpstreamModel:
                 if reply.status in NOT_OFFERED:
                     return ()
                 if reply.status not in SUCCESS:
-                    raise await self._refused(reply)
+                    raise await self._refused(reply, silence)
                 cards = listing.to_domain(await reply.read())
             finally:
                 reply.close()
@@ -103,10 +105,10 @@ class UpstreamModel:
         self._found = cards[0].name
         return self._found
 
-    async def _refused(self, reply: aiohttp.ClientResponse) -> Exception:
+    async def _refused(self, reply: aiohttp.ClientResponse, silence: Silence) -> Exception:
         if reply.status == NOT_FOUND:
             self._found = None  # what was listed once may be gone
-        return self._refusals.by_status(reply.status, reply.headers, await complaint(reply))
+        return self._refusals.by_status(reply.status, reply.headers, await complaint(reply, silence))
 
 
 def _encoded(prompt: Prompt, model: str) -> bytes:

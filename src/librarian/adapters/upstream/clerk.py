@@ -45,7 +45,7 @@ def act(prompt: Prompt) -> Act:
     """A function of the prompt and of nothing else."""
     at = _last_spoken(prompt.messages)
     said = prompt.messages[at].text if at is not None else ""
-    if prompt.choice.name is not None or prompt.choice.use is ToolUse.REQUIRED:
+    if prompt.tools and (prompt.choice.name is not None or prompt.choice.use is ToolUse.REQUIRED):
         return Act(calls=(_forced(prompt, said),))
     return _Clerk(prompt, read(said), at or 0).act()
 
@@ -73,7 +73,8 @@ class _Clerk:
     def __init__(self, prompt: Prompt, wishes: Wishes, at: int) -> None:
         self._prompt = prompt
         self._wishes = wishes
-        self._offered = frozenset(spec.name for spec in prompt.tools)
+        may_call = prompt.choice.use is not ToolUse.NONE
+        self._offered = frozenset(spec.name for spec in prompt.tools if may_call)
         self._earlier = prompt.messages[:at]
         self._returned = list(_returned(prompt.messages[at:]))
         self._bare = MANNER[Mode.WORKER] in prompt.system

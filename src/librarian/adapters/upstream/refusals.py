@@ -67,7 +67,8 @@ class Refusals:
         return UpstreamRefused(f"The language model's server failed{said}", heard=True)
 
     def _overflow(self, complaint: Complaint) -> InvalidRequest:
-        return InvalidRequest(self._clean(complaint.message), param="messages", code=OVERFLOW)
+        said = self._clean(complaint.message) or "The messages are longer than the language model's window."
+        return InvalidRequest(said, param="messages", code=OVERFLOW)
 
     def _clean(self, message: str) -> str:
         for secret in self._secrets:

@@ -16,6 +16,7 @@ LINGER_S = 1.0
 """How long the last bytes of a reply may take after its last event."""
 LARGE_BYTES = 2**20
 COMPLAINT_BYTES = 2**16
+COMPLAINT_S = 5.0
 UNREACHED = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
@@ -63,7 +64,8 @@ class ModelServer:
     def __init__(
         self, base_url: str, headers: Mapping[str, str], connect_s: float, connect_tries: int, sleep: Sleep
     ) -> None:
-        self._base = URL(base_url)
+        base = URL(base_url)
+        self._base = base.with_user(None) if "authorization" in headers else base  # aiohttp refuses to send both
         self._headers = {"user-agent": "librarian", "content-type": "application/json", **headers}
         self._connect_s = connect_s
         self._trying_again = AsyncRetrying(
@@ -141,9 +143,10 @@ class ModelServer:
                     pool.close(reply)
 
 
-async def complaint(reply: aiohttp.ClientResponse) -> bytes:
-    """The beginning of a refusal's body; empty where it does not arrive."""
+async def complaint(reply: aiohttp.ClientResponse, silence: Silence) -> bytes:
+    """The beginning of a refusal's body; empty where it does not arrive soon."""
     body = b""
+    silence.becomes(min(COMPLAINT_S, silence.allowed_s), reply)
     with suppress(aiohttp.ClientError, TimeoutError):
         while len(body) < COMPLAINT_BYTES and (read := await reply.content.readany()):
             body += read

@@ -1,6 +1,7 @@
 """The chat-completions wire, as a client of it. Source: openai-openapi, CreateChatCompletion*; and what servers do."""
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -108,7 +109,7 @@ def from_domain(prompt: Prompt, model: str) -> bytes:
     if prompt.sampling.max_tokens is not None and not body.keys() & {"max_tokens", "max_completion_tokens"}:
         body["max_completion_tokens" if REASONING_MODELS.match(model) else "max_tokens"] = prompt.sampling.max_tokens
     if prompt.tools:
-        body["tools"] = [_tool(spec) for spec in prompt.tools]
+        body["tools"] = [orjson.Fragment(_tool(spec)) for spec in prompt.tools]
         if prompt.choice.name is not None or prompt.choice.use is not ToolUse.AUTO:
             body["tool_choice"] = _choice(prompt.choice)
         if prompt.parallel is not None:
@@ -145,7 +146,9 @@ def _call(call: ToolCall) -> object:
     return {"id": call.id, "type": "function", "function": function}
 
 
-def _tool(spec: ToolSpec) -> object:
+@lru_cache(maxsize=256)
+def _tool(spec: ToolSpec) -> bytes:
+    """The house's own are the same in every turn."""
     function: dict[str, object] = {"name": spec.name}
     if spec.description is not None:
         function["description"] = spec.description
@@ -153,7 +156,7 @@ def _tool(spec: ToolSpec) -> object:
         function["parameters"] = orjson.Fragment(spec.parameters)
     if spec.strict is not None:
         function["strict"] = spec.strict
-    return {"type": "function", "function": function}
+    return orjson.dumps({"type": "function", "function": function})
 
 
 def _choice(choice: ToolChoice) -> object:

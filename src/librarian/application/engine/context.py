@@ -7,7 +7,7 @@ from librarian.application.engine.compactor import Compactor
 from librarian.application.engine.counting import Counting, at_most, messages_at_most, specified
 from librarian.application.ports.agents import Hearing
 from librarian.domain.compaction import Load, answer_tokens, first_shown
-from librarian.domain.conversation import EMPTY, Context, Continue, Summary
+from librarian.domain.conversation import Context, Summary, context_of
 from librarian.domain.memory import MemoryBlock
 from librarian.domain.prompt import Prompt, system_message
 from librarian.domain.tools import ToolChoice, ToolSpec, ToolUse
@@ -33,7 +33,7 @@ class Contexts:
         self, hearing: Hearing, blocks: Sequence[MemoryBlock], tools: Sequence[ToolSpec], window_tokens: int
     ) -> Shown:
         """Raises ContextOverflow where the last turn does not fit."""
-        context = hearing.plan.context if isinstance(hearing.plan, Continue) else EMPTY
+        context = context_of(hearing.plan)
         summary = context.summary
         prompt = _prompt(hearing, blocks, tools, context)
         if _bound(hearing, prompt) <= window_tokens:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 
 from librarian.application.ports.tokens import TokenCounter
 from librarian.domain.compaction import MESSAGE_OVERHEAD_TOKENS
@@ -62,6 +63,7 @@ def written(message: Message) -> str:
     return "\n".join([message.text, *(f"{call.name} {call.arguments}" for call in message.calls)])
 
 
+@lru_cache(maxsize=256)
 def specified(tool: ToolSpec) -> str:
     return f"{tool.name} {tool.description or ''} {tool.parameters or ''}"
 

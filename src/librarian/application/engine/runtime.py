@@ -93,7 +93,7 @@ class EmbeddedAgents:
         theirs = client.specs if client.choice.use is not ToolUse.NONE else ()
         if client.choice.use is ToolUse.REQUIRED or hearing.model in self._without_tools:
             return theirs
-        return (*self._tools.specs(without=theirs), *theirs)
+        return (*self._tools.specs(without=theirs), *theirs) if theirs else self._tools.specs()
 
     async def _once_more(
         self, trial: "_Trial", refused: InvalidRequest, hearing: Hearing, shown: Shown | None

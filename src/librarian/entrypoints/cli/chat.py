@@ -42,7 +42,7 @@ def make_chat(premises_of: PremisesFactory) -> Callable[..., None]:
         ] = None,
     ) -> None:
         """Talk with the librarian: with the server if one runs, else in this process."""
-        premises = enter(premises_of, {"log_level": "warning"})
+        premises = enter(premises_of, {})
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(errors="replace")
         with asyncio.Runner() as runner:

@@ -79,9 +79,9 @@ class Reply:
 class Pace:
     """How long a status may be held back, a stream be silent, a turn last."""
 
-    hold_s: float = 10.0
-    ping_s: float = 15.0
-    turn_s: float = 600.0
+    hold_s: float
+    ping_s: float
+    turn_s: float
 
 
 class Frames:

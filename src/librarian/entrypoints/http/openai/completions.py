@@ -1,6 +1,6 @@
 """POST /v1/completions, the older form: a text is carried on. One turn, and one choice, for each prompt."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 
 import structlog
@@ -8,13 +8,12 @@ import structlog
 from librarian.application.converse import Ask
 from librarian.application.ports.clock import Clock
 from librarian.application.ports.meter import Meter
-from librarian.domain.turn import StopReason, TextSpoken, TurnBegan, TurnEnded, TurnStream, Usage
+from librarian.domain.turn import StopReason, TextSpoken, TurnBegan, TurnEnded, Usage
 from librarian.entrypoints.http.admission import Caller
+from librarian.entrypoints.http.openai.chat import Converse
 from librarian.entrypoints.http.openai.wire import completions as wire
 from librarian.entrypoints.http.openai.writing import DONE, FINISH_REASON, JSON, quoted, usage_json
 from librarian.entrypoints.http.streams import Frames, Pace, Reply
-
-Converse = Callable[[Ask], TurnStream]
 
 FINISHED = FINISH_REASON | {StopReason.TOOL_CALLS: FINISH_REASON[StopReason.END_OF_TURN]}
 NOTHING = Usage(0, 0)
