@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from librarian.adapters.recall import fts
-from librarian.adapters.sql import conversations, database, memory
+from librarian.adapters.sql import conversations, database, memory, threads
 from librarian.adapters.sql.database import Database
 
 PLANNED = ("SELECT", "UPDATE", "DELETE", "INSERT")
@@ -52,7 +52,7 @@ def index():
         yield connection
 
 
-@pytest.mark.parametrize("statement", statements(conversations, memory))
+@pytest.mark.parametrize("statement", statements(conversations, memory, threads))
 def test_the_stores_look_things_up(stores, statement):
     assert [] == scans(stores, statement)
 

@@ -146,3 +146,41 @@ turn = Table(
     Index("turn_by_digest", "digest_key"),
     Index("turn_by_owner", "owner", "number"),
 )
+
+backend_agent = Table(
+    "backend_agent",
+    metadata,
+    Column("backend", Text, primary_key=True),
+    Column("agent", Text, primary_key=True),
+    Column("ref", Text, nullable=False),
+    Index("backend_agent_by_ref", "backend", "ref"),
+    comment="Which agent of a server stands for one of ours.",
+    sqlite_with_rowid=False,
+)
+
+thread = Table(
+    "thread",
+    metadata,
+    _numbered(),
+    Column("backend", Text, nullable=False),
+    Column("ref", Text, nullable=False),
+    Column("agent", Text, nullable=False, comment="Its name on the server."),
+    Column("conversation", Text, nullable=False),
+    Column("tip", Text, nullable=False, comment="The last turn it heard whole; a thread in use is not here."),
+    Column("last", Text, comment="Its newest message."),
+    Column("settings", Text, nullable=False),
+    Column("kept", Text, nullable=False, comment="Results that wait for the client's own: a JSON array."),
+    Index("thread_by_tip", "backend", "tip"),
+    Index("thread_by_conversation", "conversation"),
+    Index("thread_by_agent", "backend", "agent"),
+)
+
+thread_turn = Table(
+    "thread_turn",
+    metadata,
+    Column("turn", Text, primary_key=True),
+    Column("backend", Text, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("messages", Text, nullable=False, comment="What the turn added, as the server knows it: a JSON array."),
+    sqlite_with_rowid=False,
+)
