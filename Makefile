@@ -12,7 +12,7 @@ PINNED  := install --require-hashes --requirement
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve install test lint format-check ruff types law check format coverage bench lock sdks clean
+.PHONY: help serve install test live letta letta-env lint format-check ruff types law check format coverage bench lock sdks clean
 
 help: ## List what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,6 +24,15 @@ install: $(DEV) ## Install the gateway and what its checks need into .venv
 
 test: $(DEV) sdks ## Install and run the tests (ARGS=...)
 	$(BIN)/python -m pytest $(ARGS)
+
+live: letta-env ## Run the tests that need a real Letta server; they start it (1.2 GB, ARGS=...)
+	LIBRARIAN_REQUIRE_LETTA=1 $(BIN)/python -m pytest -m live $(ARGS)
+
+letta: $(DEV) ## Start a real Letta server on 127.0.0.1:8283, with a model that echoes (ARGS=...)
+	$(BIN)/python -m scripts.letta $(ARGS)
+
+letta-env: $(DEV)
+	$(BIN)/python -m scripts.letta --prepare
 
 lint: format-check ruff types law ## Check format, lint, types and the law of imports
 
@@ -63,9 +72,10 @@ lock: .venv-lock/made.stamp ## Pin the requirements again (UPGRADE=--upgrade)
 		--constraint requirements/runtime.txt --output-file requirements/dev.txt
 	$(LOCK) requirements/openai2.in --output-file requirements/openai2.txt
 	$(LOCK) requirements/openai3.in --output-file requirements/openai3.txt
+	$(subst "7 days",2026-05-20,$(LOCK)) requirements/letta.in --output-file requirements/letta.txt
 
 clean: ## Remove the environments and what the tools left behind
-	rm -rf .venv .venv-openai2 .venv-openai3 .venv-lock build dist .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-openai2 .venv-openai3 .venv-lock .venv-letta .letta build dist .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

@@ -55,6 +55,8 @@ Feature: Conversations
 
   Rule: A long conversation goes on
 
+    # Letta makes room by itself.
+    @embedded
     Scenario: The oldest part no longer fits
       Given the language model can hold only 4000 tokens at once
       And Ada has talked with her librarian for a long time, beginning with "My cat is called Bertrand."

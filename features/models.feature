@@ -1,11 +1,15 @@
 Feature: Models
   Each name in the catalog is the same librarian, in a manner or through a model of its own.
 
+  # Letta's models have names of its own.
+  @embedded
   Scenario: What can be asked for
     Given the upstream lists the models "small" and "large"
     When Ada looks at the catalog
     Then it holds "librarian", "librarian-worker", "librarian-persona", "small", "large"
 
+  # Letta's models have names of its own.
+  @embedded
   Scenario: Another model, the same memory
     Given the upstream lists the models "small" and "large"
     And Ada has told her librarian "Remember that my cat is called Bertrand."
@@ -13,6 +17,8 @@ Feature: Models
     Then the answer was spoken by the model "large"
     And the librarian was told "Bertrand"
 
+  # Letta's models have names of its own.
+  @embedded
   Scenario: Another model in the middle of a chat
     Given the upstream lists the models "small" and "large"
     And Ada has told her librarian "Good morning."

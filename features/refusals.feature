@@ -1,13 +1,16 @@
 Feature: Refusals
   What cannot be done is said plainly, changes nothing, and can be told apart.
 
+  # Letta leaves it to the model.
+  @embedded
   Scenario: A message that cannot fit
     Given the language model can hold only 4000 tokens at once
     When Ada sends a message of 20000 words
     Then Ada is refused with "context_length_exceeded"
     And no language model was asked
 
-  @http
+  # Letta asks some models again by itself: see tests/letta/test_faults.py.
+  @http @embedded
   Scenario Outline: The language model fails
     Given a language model that answers with <trouble>
     When Ada asks "Are you there?"

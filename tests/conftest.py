@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.letta.server import letta, letta_server, pytest_collection_finish  # noqa: F401  found by being here
 from tests.scripted.fixtures import scripted_model  # noqa: F401  a fixture is found by being here
-from tests.steps.world import World
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +26,3 @@ def run() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """Run a coroutine; pytest-bdd steps are plain functions, and one loop serves a whole scenario."""
     with asyncio.Runner() as runner:
         yield runner.run
-
-
-@pytest.fixture
-def world(request, tmp_path, run) -> Iterator[World]:
-    world = World(tmp_path / "data", http=request.node.get_closest_marker("http") is not None, run=run)
-    yield world
-    world.close()

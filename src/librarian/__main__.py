@@ -11,8 +11,10 @@ import uvicorn
 from pydantic import BaseModel, SecretStr
 
 from librarian.adapters.telemetry.logs import configure_logs
+from librarian.application.bootstrap import Bootstrap
 from librarian.application.converse import Ask
 from librarian.application.diagnose import Diagnose
+from librarian.application.keep_agents import KeepAgents
 from librarian.container import House
 from librarian.domain.turn import TurnStream
 from librarian.entrypoints.cli.main import make_cli
@@ -97,7 +99,7 @@ class Premises:
         return _opened(House(settings=self._settings))
 
     async def _greet(self, house: House, port: int, ready: Callable[[str, str], None]) -> None:
-        ready(_reachable(self._settings.host, port), await house.chosen().described())
+        ready(_reachable(self._settings.host, port), await _described(house))
         gc.collect()
         gc.freeze()  # what start-up made lives on anyway: walking it again stalls every turn (25 ms)
         gc.set_threshold(20_000, 20, 50)
@@ -107,6 +109,13 @@ class Premises:
 async def _opened(house: House) -> AsyncIterator[UseCases]:
     async with house.lifetime():
         yield _UseCases(house)
+
+
+async def _described(house: House) -> str:
+    """What speaks, for people."""
+    return await (
+        house.chosen().described() if house.settings().backend == "embedded" else house.letta_models().described()
+    )
 
 
 class _UseCases:
@@ -121,8 +130,16 @@ class _UseCases:
     def diagnose(self) -> Diagnose:
         return self._house.diagnose()
 
+    @property
+    def bootstrap(self) -> Bootstrap:
+        return self._house.bootstrap()
+
+    @property
+    def agents(self) -> KeepAgents:
+        return self._house.keep_agents()
+
     async def upstream(self) -> str:
-        return await self._house.chosen().described()
+        return await _described(self._house)
 
 
 class _Server(uvicorn.Server):

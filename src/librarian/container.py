@@ -6,12 +6,23 @@ from dependency_injector import containers, providers
 from prometheus_client import CollectorRegistry
 
 from librarian.adapters.keys.configured import ConfiguredKeys
+from librarian.adapters.letta.blocks import LettaMemory
+from librarian.adapters.letta.client import LettaClient
+from librarian.adapters.letta.health import LettaHealth
+from librarian.adapters.letta.host import LettaHost
+from librarian.adapters.letta.making import Making
+from librarian.adapters.letta.models import LettaModels
+from librarian.adapters.letta.placing import Placing
+from librarian.adapters.letta.runtime import LettaAgents
+from librarian.adapters.letta.tooling import Tooling
 from librarian.adapters.pooling.local import LocalLeases
 from librarian.adapters.recall.fts import FtsIndex
 from librarian.adapters.sql.conversations import SqlConversations
 from librarian.adapters.sql.database import Database
 from librarian.adapters.sql.health import StoreHealth
 from librarian.adapters.sql.memory import SqlMemory
+from librarian.adapters.sql.register import SqlRegister
+from librarian.adapters.sql.threads import SqlThreads
 from librarian.adapters.system.clock import SystemClock, TimelyIds
 from librarian.adapters.telemetry.metrics import PrometheusMeter, render
 from librarian.adapters.tokens.counter import TiktokenCounter
@@ -22,15 +33,19 @@ from librarian.adapters.upstream.discovery import find_local
 from librarian.adapters.upstream.health import UpstreamHealth
 from librarian.adapters.upstream.offline import OfflineModel
 from librarian.application.admit import Admit
+from librarian.application.bootstrap import Bootstrap
 from librarian.application.converse import Converse
 from librarian.application.diagnose import Diagnose
 from librarian.application.engine.compactor import Compactor
 from librarian.application.engine.context import Contexts
 from librarian.application.engine.counting import Counting
+from librarian.application.engine.host import EmbeddedHost
 from librarian.application.engine.memory_tools import MemoryTools
 from librarian.application.engine.runtime import EmbeddedAgents
+from librarian.application.keep_agents import KeepAgents
 from librarian.application.lifetime import Lifetime
 from librarian.application.list_models import ListModels
+from librarian.application.ports.administration import AgentHost, AgentRegister
 from librarian.application.ports.agents import AgentRuntime
 from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.conversations import ConversationStore
@@ -40,6 +55,7 @@ from librarian.application.ports.memory import MemoryStore
 from librarian.application.ports.meter import Meter
 from librarian.application.ports.models import LanguageModel
 from librarian.application.ports.recall import RecallIndex
+from librarian.application.ports.threads import ThreadStore
 from librarian.application.ports.tokens import TokenCounter
 from librarian.application.remember import Remember
 from librarian.domain.mode import ModeSelector
@@ -64,7 +80,10 @@ class House(containers.DeclarativeContainer):
 
     database = providers.Singleton(Database, own.database)
     conversations: providers.Provider[ConversationStore] = providers.Singleton(SqlConversations, database=database)
-    memory: providers.Provider[MemoryStore] = providers.Singleton(SqlMemory, database=database, clock=clock, ids=ids)
+    kept_memory: providers.Provider[MemoryStore] = providers.Singleton(
+        SqlMemory, database=database, clock=clock, ids=ids
+    )
+    threads: providers.Provider[ThreadStore] = providers.Singleton(SqlThreads, database=database)
     index: providers.Provider[RecallIndex] = providers.Singleton(
         FtsIndex, folder=own.recall_dir, store=database.provided.identity
     )
@@ -88,7 +107,60 @@ class House(containers.DeclarativeContainer):
         at=upstream.provider,
         offline=offline.provider,
     )
-    model: providers.Provider[LanguageModel] = providers.Callable(ChosenModel.itself, chosen)
+    own_model: providers.Provider[LanguageModel] = providers.Callable(ChosenModel.itself, chosen)
+
+    letta = providers.Singleton(
+        LettaClient,
+        own.letta.address,
+        own.letta.secret,
+        timeout_s=own.letta.timeout_s,
+        connect_s=own.letta.connect_s,
+        first_event_s=own.letta.first_event_s,
+        idle_s=own.letta.idle_s,
+    )
+    tooling = providers.Singleton(Tooling, client=letta, templates=own.templates, watching=own.tools_watched)
+    making = providers.Singleton(
+        Making,
+        client=letta,
+        backend=own.letta.address,
+        threads=threads,
+        kept=kept_memory,
+        model=own.letta.model,
+        embedding=own.letta.embedding,
+        templates=own.templates,
+        tooling=tooling,
+    )
+    letta_memory: providers.Provider[MemoryStore] = providers.Singleton(
+        LettaMemory,
+        client=letta,
+        backend=own.letta.address,
+        making=making,
+        threads=threads,
+        kept=kept_memory,
+        clock=clock,
+    )
+    letta_models = providers.Singleton(
+        LettaModels,
+        client=letta,
+        making=making,
+        base_url=own.letta.address,
+        upstream=providers.Selector(own.upstream.given, yes=own_model, no=providers.Object(None)),
+    )
+
+    letta_health = providers.Singleton(
+        LettaHealth,
+        client=letta,
+        base_url=own.letta.address,
+        clock=clock,
+        model=own.letta.model,
+        embedding=own.letta.embedding,
+        catalog=own.catalog,
+    )
+
+    memory = providers.Selector(own.backend, embedded=kept_memory, letta=letta_memory)
+    model = providers.Selector(
+        own.backend, embedded=own_model, letta=providers.Callable(LettaModels.itself, letta_models)
+    )
 
     models = providers.Singleton(
         ListModels,
@@ -109,21 +181,55 @@ class House(containers.DeclarativeContainer):
         budget_chars=own.recall.budget_chars,
     )
     counting = providers.Singleton(Counting, tokens)
-    agents: providers.Provider[AgentRuntime] = providers.Singleton(
+    memory_tools = providers.Singleton(MemoryTools, memory=memory, remember=remember, meter=meter, clock=clock)
+    embedded_agents: providers.Provider[AgentRuntime] = providers.Singleton(
         EmbeddedAgents,
         model=model,
         memory=memory,
-        tools=providers.Singleton(MemoryTools, memory=memory, remember=remember, meter=meter, clock=clock),
+        tools=memory_tools,
         contexts=providers.Singleton(
             Contexts, counting=counting, compactor=providers.Singleton(Compactor, model=model, meter=meter)
         ),
         counting=counting,
         most_steps=own.engine.most_steps,
     )
+    letta_agents: providers.Provider[AgentRuntime] = providers.Singleton(
+        LettaAgents,
+        client=letta,
+        making=making,
+        placing=providers.Singleton(Placing, client=letta, backend=own.letta.address, threads=threads),
+        memory=letta_memory,
+        tools=memory_tools,
+        counting=counting,
+        most_steps=own.engine.most_steps,
+    )
+    agents = providers.Selector(own.backend, embedded=embedded_agents, letta=letta_agents)
     leases: providers.Provider[Leases] = providers.Singleton(LocalLeases, pool, clock=clock)
+    register: providers.Provider[AgentRegister] = providers.Singleton(SqlRegister, database=database, clock=clock)
+    embedded_host: providers.Provider[AgentHost] = providers.Singleton(
+        EmbeddedHost, memory=kept_memory, register=register
+    )
+    letta_host: providers.Provider[AgentHost] = providers.Singleton(
+        LettaHost,
+        client=letta,
+        backend=own.letta.address,
+        making=making,
+        memory=letta_memory,
+        threads=threads,
+        register=register,
+        tooling=tooling,
+        health=letta_health,
+        templates=own.templates,
+    )
+    host = providers.Selector(own.backend, embedded=embedded_host, letta=letta_host)
+    bootstrap = providers.Singleton(Bootstrap, host=host)
+    keep_agents = providers.Singleton(
+        KeepAgents, register=register, host=host, memory=memory, index=index, models=models, clock=clock
+    )
     converse = providers.Singleton(
         Converse,
         agents=agents,
+        register=register,
         model=model,
         models=models,
         leases=leases,
@@ -140,7 +246,11 @@ class House(containers.DeclarativeContainer):
         Diagnose,
         parts=providers.List(
             providers.Singleton(StoreHealth, database=database),
-            providers.Singleton(UpstreamHealth, model=chosen),
+            providers.Selector(
+                own.backend,
+                embedded=providers.Singleton(UpstreamHealth, model=chosen),
+                letta=letta_health,
+            ),
             providers.Singleton(TokenHealth, tokens=tokens),
         ),
         clock=clock,
@@ -156,13 +266,14 @@ class House(containers.DeclarativeContainer):
         make_front_door,
         converse=converse,
         models=models,
+        agents=keep_agents,
         diagnose=diagnose,
         admit=admit,
         render_metrics=providers.Selector(
             own.http.metrics_switch, on=providers.Callable(render, registry).provider, off=providers.Object(None)
         ),
-        opening=providers.List(lifetime.provided.open),
-        closing=providers.List(lifetime.provided.aclose),
+        opening=providers.List(lifetime.provided.open, tooling.provided.open),
+        closing=providers.List(lifetime.provided.aclose, tooling.provided.aclose),
         version=version("librarian-gateway"),
         docs=own.enable_docs,
         body_limit_bytes=own.http.body_limit_bytes,

@@ -26,7 +26,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from librarian.domain.catalog import SHIPPED, CatalogEntry
+from librarian.domain.identity import Principal, PrincipalId, owner_of
 from librarian.domain.mode import Mode
+from librarian.domain.templates import Template, ToolServer
 
 ENV_FILES = ("config", ".env")
 """The original read `config`; a `.env` has the last word of the two, the environment over both."""
@@ -80,6 +82,11 @@ class Upstream(Part):
     headers: dict[str, SecretStr] = Field(default_factory=dict, description="More headers to send, as JSON.")
 
     @property
+    def given(self) -> Literal["yes", "no"]:
+        """Whether there is one at all, whatever else may be found."""
+        return "yes" if self.base_url is not None else "no"
+
+    @property
     def secret(self) -> str | None:
         return self.api_key.get_secret_value() if self.api_key is not None else None
 
@@ -111,6 +118,71 @@ class Engine(Part):
     most_steps: int = Field(default=8, ge=1, le=100, description="Steps an agent may take in a turn.")
 
 
+class ToolSource(Part):
+    """A server of tools that speaks MCP: a command that Letta starts, or an address that it can reach."""
+
+    command: str | None = None
+    args: list[str] = Field(default_factory=list)
+    env: dict[str, SecretStr] = Field(default_factory=dict)
+    url: Address = None
+    sse: bool = False
+    auth_header: str = "Authorization"
+    auth_token: SecretStr | None = None
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.command is None) == (self.url is None):
+            raise ValueError("A server of tools has a `command` or a `url`.")
+        return self
+
+    @property
+    def config(self) -> dict[str, object]:
+        """As Letta wants it. Source: Letta 0.16.8, `schemas/mcp_server.py`."""
+        if self.command is not None:
+            return {"mcp_server_type": "stdio", "command": self.command, "args": self.args, "env": _plain(self.env)}
+        config: dict[str, object] = {"mcp_server_type": "sse" if self.sse else "streamable_http"}
+        config |= {"server_url": self.url, "custom_headers": _plain(self.headers) or None}
+        if self.auth_token is not None:
+            config |= {"auth_header": self.auth_header, "auth_token": self.auth_token.get_secret_value()}
+        return config
+
+
+class AgentTemplate(Part):
+    """What the agents of a template are made after, and which tools Letta runs for them."""
+
+    agent_id: str | None = None
+    owner: str = "local"
+    tools: list[Path] = Field(default_factory=list)
+    mcp_servers: dict[str, ToolSource] = Field(default_factory=dict)
+    tool_rules: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class Letta(Part):
+    """A Letta server: where it is given, agents live there and not in the embedded engine."""
+
+    base_url: Address = Field(default=None, description="Where it is. LETTA_BASE_URL is read, too.")
+    api_key: Key = Field(default=None, description="Its key or password. LETTA_API_KEY is read, too.")
+    model: str | None = Field(default=None, description="The handle agents speak through. Empty: the first one listed.")
+    embedding: str | None = Field(default=None, description="The handle for archives. Empty: the first one listed.")
+    templates: dict[str, AgentTemplate] = Field(
+        default_factory=dict, description="What agents are made after, and their tools, as JSON."
+    )
+    timeout_s: Seconds = Field(default=30.0, description="How long to wait for what is no turn.")
+    connect_s: Seconds = Field(default=5.0, description="How long to wait for a connection.")
+    first_event_s: Seconds = Field(default=300.0, description="How long an agent may think before it speaks.")
+    idle_s: Seconds = Field(default=60.0, description="How long an agent may fall silent in the middle of an answer.")
+
+    @property
+    def address(self) -> str:
+        """Empty where there is none."""
+        return (self.base_url or "").rstrip("/")
+
+    @property
+    def secret(self) -> str | None:
+        return self.api_key.get_secret_value() if self.api_key is not None else None
+
+
 class Http(Part):
     """The face of the house."""
 
@@ -133,7 +205,20 @@ class NamedModel(Part):
     template: str = Field(
         default="librarian", description="Which agent answers: one for each template, tenant and person."
     )
+    agent_id: str | None = Field(default=None, description="A Letta agent that is the template.")
+    owner: str = Field(default="local", description="Whom that agent serves itself: a tenant, or TENANT/PERSON.")
     description: str = ""
+
+    @model_validator(mode="after")
+    def _one_template(self) -> Self:
+        if self.agent_id is not None and "template" in self.model_fields_set:
+            raise ValueError("An entry has a `template` or an `agent_id`.")
+        return self
+
+    @property
+    def made_after(self) -> str:
+        """The name of its template."""
+        return self.agent_id or self.template
 
 
 ALIASES = dict.fromkeys(("gpt-4.1", "gpt-4", "gpt-3.5-turbo", "gpt-4-turbo"), "librarian")
@@ -166,6 +251,9 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info", description="What is logged."
     )
+    enable_tool_sync: bool = Field(
+        default=True, description="Keep the tools of agents in Letta as LIBRARIAN_LETTA__TEMPLATES has them."
+    )
     models: dict[str, NamedModel] = Field(default_factory=dict, description="More names, as JSON.")
     aliases: dict[str, str] = Field(default_factory=lambda: dict(ALIASES), description="Other names, as JSON.")
     windows_tokens: dict[str, ManyTokens] = Field(
@@ -175,6 +263,7 @@ class Settings(BaseSettings):
     pool: Pool = Pool()
     recall: Recall = Recall()
     engine: Engine = Engine()
+    letta: Letta = Letta()
     http: Http = Http()
 
     @model_validator(mode="after")
@@ -194,6 +283,15 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir / 'librarian.db'}"
 
     @property
+    def backend(self) -> Literal["letta", "embedded"]:
+        """Where agents live."""
+        return "letta" if self.letta.base_url is not None else "embedded"
+
+    @property
+    def tools_watched(self) -> bool:
+        return self.enable_tool_sync and self.backend == "letta"
+
+    @property
     def recall_dir(self) -> Path:
         return self.data_dir / "recall"
 
@@ -206,8 +304,23 @@ class Settings(BaseSettings):
         """The entries that ship, and those that are configured: of two with one name, the latter."""
         entries = {entry.name: entry for entry in SHIPPED}
         for name, model in self.models.items():
-            entries[name] = CatalogEntry(name, model.template, Mode(model.mode), model.model, model.description)
+            entries[name] = CatalogEntry(name, model.made_after, Mode(model.mode), model.model, model.description)
         return tuple(entries.values())
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Those that are more than a name, by `letta.templates` or as an `agent_id` of the catalog."""
+        told = {
+            model.agent_id: AgentTemplate(agent_id=model.agent_id, owner=model.owner)
+            for model in self.models.values()
+            if model.agent_id is not None
+        }
+        for name, template in self.letta.templates.items():
+            known = told.get(name)
+            told[name] = (
+                template if known is None else template.model_copy(update={"agent_id": name, "owner": known.owner})
+            )
+        return tuple(_template(name, template) for name, template in told.items())
 
     @classmethod
     def settings_customise_sources(
@@ -291,8 +404,24 @@ def _yes(value: str) -> bool:
     return value.strip().lower() in {"1", "true", "yes", "on"}
 
 
+def _plain(secrets: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in secrets.items()}
+
+
+def _template(name: str, told: AgentTemplate) -> Template:
+    principal, _, person = told.owner.partition("/")
+    return Template(
+        name,
+        told.agent_id,
+        owner_of(Principal(PrincipalId(principal)), person=person or None),
+        tuple(str(path.expanduser()) for path in told.tools),
+        tuple(ToolServer(server, source.config) for server, source in told.mcp_servers.items()),
+        tuple(told.tool_rules),
+    )
+
+
 def _models(value: str) -> object:
-    """`{"name": {"agent_id": ..., "mode": ..., "description": ...}}`; which Letta agent it was says nothing here.
+    """`{"name": {"agent_id": ..., "mode": ..., "description": ...}}`; other words of the original say nothing here.
 
     What is not of that shape is left for the settings to refuse.
     """
@@ -302,7 +431,7 @@ def _models(value: str) -> object:
         return value
     if not isinstance(told, dict):
         return told
-    kept = ("mode", "description")
+    kept = ("agent_id", "mode", "description")
     return {
         name: {key: card[key] for key in kept if key in card} if isinstance(card, dict) else card
         for name, card in told.items()
@@ -334,10 +463,6 @@ _WITHOUT_EFFECT = frozenset(
         "LIBRARIAN_MAX_CLONES_PER_AGENT",
         "LIBRARIAN_LOG_SECURITY_EVENTS",
         "LIBRARIAN_AUDIT_ENABLED",
-        "LIBRARIAN_ENABLE_TOOL_SYNC",
-        "LETTA_BASE_URL",
-        "LETTA_API_KEY",
-        "LETTA_TIMEOUT",
     }
 )
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -373,6 +498,9 @@ class _OtherNames(PydanticBaseSettingsSource):
         ours = self.current_state.get("upstream", {})
         if isinstance(ours, dict) and (upstream := _openai(ours, env)):
             values["upstream"] = upstream
+        ours = self.current_state.get("letta", {})
+        if isinstance(ours, dict) and (letta := _letta(ours, env)):
+            values["letta"] = letta
         return values
 
 
@@ -386,3 +514,17 @@ def _openai(ours: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, str]:
         theirs |= {"base_url": base_url or OPENAI_BASE_URL, "api_key": key}
     chosen = ours.get("base_url")
     return theirs if not chosen or chosen.rstrip("/") == theirs.get("base_url", "").rstrip("/") else {}
+
+
+_LETTA = {"LETTA_BASE_URL": "base_url", "LETTA_API_KEY": "api_key", "LETTA_TIMEOUT": "timeout_s"}
+
+
+def _letta(ours: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, str]:
+    """As the Letta ecosystem knows them. A key for one server is not sent to another."""
+    theirs = {field: env[name] for name, field in _LETTA.items() if env.get(name)}
+    chosen = ours.get("base_url")
+    if chosen and chosen.rstrip("/") != theirs.get("base_url", "").rstrip("/"):
+        theirs.pop("api_key", None)
+    if not chosen and "base_url" not in theirs:
+        return {}
+    return theirs

@@ -1,4 +1,4 @@
-"""What every AgentRuntime owes its callers: the shipped fake and the embedded engine alike."""
+"""What every AgentRuntime owes its callers: the shipped fake, the embedded engine and Letta alike."""
 
 import asyncio
 from contextlib import aclosing
@@ -25,7 +25,7 @@ WEATHER = ClientTools((ToolSpec("get_weather", "Weather.", '{"type":"object"}'),
 
 @pytest.fixture(params=STAGES, ids=lambda stage: stage.__name__)
 async def stage(request, tmp_path):
-    async with request.param(tmp_path) as stage:
+    async with request.param(request, tmp_path) as stage:
         yield stage
 
 

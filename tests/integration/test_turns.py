@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from dependency_injector import providers
@@ -10,6 +11,7 @@ from dependency_injector import providers
 from librarian.application.converse import Ask
 from librarian.application.ports.memory import AgentKey
 from librarian.container import House
+from librarian.domain.catalog import ModelCard
 from librarian.domain.errors import (
     ContextOverflow,
     InvalidRequest,
@@ -506,3 +508,23 @@ async def test_a_change_of_memory_is_an_event(house, model):
     model.acts += [[note("tea"), ended(StopReason.TOOL_CALLS)], [TextSpoken(("Noted.",)), ended()]]
 
     assert MemoryChanged("human") in await taken(house, user("I like tea."))
+
+
+async def test_a_tool_that_is_named_is_demanded(house, model):
+    tools = ClientTools((WEATHER, ToolSpec("other")), ToolChoice(name="get_weather"))
+    model.acts.append([called("get_weather", "{}"), ended(StopReason.TOOL_CALLS)])
+
+    await taken(house, user("Go."), tools=tools)
+
+    assert "get_weather" == model.prompts[0].choice.name
+    assert {"get_weather", "other"} == {spec.name for spec in model.prompts[0].tools}
+
+
+async def test_the_window_is_that_of_the_model_behind_the_name(opened, model):
+    house = opened()
+    model.cards = (ModelCard("small", 4000), ModelCard("large", 100_000))
+    await house.models()()
+
+    with pytest.raises(ContextOverflow):
+        await taken(house, user("word " * 5000))
+    assert "Indeed." == (await collected(house.converse()(replace(ask(user("word " * 5000)), model="large")))).text

@@ -181,6 +181,10 @@ class Script:
 
         self._lay_down(answer)
 
+    def do(self, answer: Answer) -> None:
+        """What the test has thought of itself."""
+        self._lay_down(answer)
+
     def garbage(self, kind: str = "html") -> None:
         """One of GARBAGE."""
         content_type, body = GARBAGE[kind]

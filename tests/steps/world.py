@@ -23,6 +23,8 @@ from librarian.domain.transcript import Message, Role, ToolCall, Transcript, ass
 from librarian.domain.turn import Collected, TextSpoken, ToolCalled, TurnBegan, TurnEnded, Usage
 from librarian.settings import Settings
 from tests.fakes.overheard import Overheard
+from tests.letta.server import LiveLetta
+from tests.letta.spoken import spoken_by
 
 WEATHER = ToolSpec(
     "get_weather", "The weather somewhere.", '{"type":"object","properties":{"place":{"type":"string"}}}'
@@ -54,10 +56,16 @@ class Chat:
 class World:
     """Speaks to the application through `converse`, or, where a scenario is tagged @http, through the official SDK."""
 
-    def __init__(self, data_dir: Path, *, http: bool, run: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, data_dir: Path, *, http: bool, run: Callable[[Any], Any], letta: LiveLetta | None = None
+    ) -> None:
+        """`letta`: where the agents live, with the same model behind it."""
         self.run = run
         self.model = Overheard(OfflineModel.plain())
         self.settings: dict[str, Any] = {"data_dir": data_dir, "upstream": {"discover": False}}
+        if letta is not None:
+            self.settings["letta"] = {"base_url": letta.base_url}
+            letta.model.when(lambda _: True).do(spoken_by(self.model))
         self.chats: dict[tuple[str, str], Chat] = {}
         self.system: dict[str, str] = {}
         self.answer = Answer()
@@ -73,7 +81,7 @@ class World:
             if self.upstream_url:
                 settings = settings | {"upstream": {"base_url": self.upstream_url, "idle_s": 2, "first_event_s": 2}}
             self._house = House(settings=Settings(_env_file=None, **settings))
-            if not self.upstream_url:
+            if not self.upstream_url and "letta" not in settings:
                 self._house.model.override(providers.Object(self.model))
         return self._house
 

@@ -105,6 +105,7 @@ class Fixtures:
     findings: tuple[Finding, ...] = (Finding("store", well=True, detail="fine"),)
     cards: Sequence[ModelCard] = (ModelCard("qwen/qwen3:8b", created_s=1_600_000_000),)
     trouble: LibrarianError | Exception | None = None
+    agents: Any = None
 
     async def models(self):
         if self.trouble is not None:
@@ -120,6 +121,7 @@ def front_door(fixtures: Fixtures, *, secret: str | None = None, **choices: Any)
         **{
             "converse": fixtures.converse,
             "models": fixtures.models,
+            "agents": fixtures.agents,
             "diagnose": fixtures.diagnose,
             "admit": Admit(keys=ConfiguredKeys(secret)),
             "render_metrics": lambda: b"# nothing\n",

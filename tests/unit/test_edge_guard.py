@@ -2,6 +2,10 @@
 
 import pytest
 
+from librarian.adapters.keys.configured import ConfiguredKeys
+from librarian.application.admit import Admit
+from librarian.domain.errors import AddressRefused
+from librarian.entrypoints.http.admission import Admission
 from tests.unit.edge_house import CHAT, LOCAL_HEADERS, Fixtures, ScriptedConverse, front_door, hello, request
 
 PATHS = [("POST", CHAT), ("GET", "/v1/models"), ("GET", "/health/live"), ("GET", "/"), ("GET", "/nowhere")]
@@ -189,3 +193,26 @@ async def test_a_header_that_counts_is_sent_once(fixtures, header):
 
     assert (400, header[0] in answer.error["message"]) == (answer.status, True)
     assert [] == fixtures.converse.asks
+
+
+@pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded", "x-real-ip"])
+async def test_nobody_comes_in_through_a_proxy_without_a_key(name):
+    answer = await request(
+        front_door(Fixtures(ScriptedConverse())), body=hello(), headers=LOCAL_HEADERS | {name: "1.2.3.4"}
+    )
+
+    assert (403, "address_refused") == (answer.status, answer.json["error"]["code"])
+
+
+@pytest.mark.parametrize(
+    ("address", "welcome"), [("127.0.0.1", True), ("::1", True), ("192.0.2.7", False), ("2001:db8::1", False)]
+)
+async def test_only_this_machine_comes_in_without_a_key(address, welcome):
+    admission = Admission(Admit(keys=ConfiguredKeys(None)))
+    headers = [(name.lower().encode(), value.encode()) for name, value in LOCAL_HEADERS.items()]
+    try:
+        admission(headers, (address, 1))
+    except AddressRefused:
+        assert not welcome
+    else:
+        assert welcome

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from librarian.application.ports.health import Finding
 from librarian.domain.errors import InvalidRequest, PoolExhausted, StoreUnavailable, UnknownModel
 from librarian.domain.mode import Mode
-from librarian.domain.turn import Reasoned, StopReason, TextSpoken, ToolCalled, TurnEnded
+from librarian.domain.turn import Ignored, Reasoned, StopReason, TextSpoken, ToolCalled, TurnEnded
 from tests.unit.edge_house import (
     BEGAN,
     CHAT,
@@ -55,6 +55,15 @@ async def test_a_chat_is_answered_frame_by_frame(door):
     assert "text/event-stream; charset=utf-8" == answer.headers["content-type"]
     assert "[DONE]" == answer.frames[-1]
     assert "Indeed." == "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in answer.chunks)
+
+
+@pytest.mark.parametrize(("path", "asks"), [(CHAT, hello()), (COMPLETIONS, {"model": "librarian", "prompt": "Hello."})])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_cannot_be_done_is_named(path, asks, stream):
+    door = front_door(Fixtures(ScriptedConverse(BEGAN, Ignored(("seed", "top_p")), TextSpoken(["Yes."]), ENDED)))
+    answer = await request(door, path=path, body=asks | {"stream": stream})
+
+    assert "seed, top_p" == answer.headers["x-librarian-ignored"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

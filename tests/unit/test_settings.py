@@ -8,9 +8,12 @@ import pytest
 from dotenv import dotenv_values
 from pydantic import BaseModel, SecretStr
 
+from librarian.domain.identity import LOCAL, owner_of
+from librarian.domain.templates import Template
 from librarian.settings import (
     ALIASES,
     OPENAI_BASE_URL,
+    AgentTemplate,
     NamedModel,
     Settings,
     environment,
@@ -32,6 +35,7 @@ CHOSEN = {
     "LIBRARIAN_DATABASE_URL": ("sqlite:///other.db", "sqlite:///other.db"),
     "LIBRARIAN_ENABLE_DOCS": ("false", False),
     "LIBRARIAN_LOG_LEVEL": ("debug", "debug"),
+    "LIBRARIAN_ENABLE_TOOL_SYNC": ("false", False),
     "LIBRARIAN_MODELS": ('{"clerk": {"mode": "worker"}}', {"clerk": NamedModel(mode="worker")}),
     "LIBRARIAN_ALIASES": ('{"o3": "librarian"}', {"o3": "librarian"}),
     "LIBRARIAN_WINDOWS_TOKENS": ('{"*": 8192}', {"*": 8192}),
@@ -49,6 +53,15 @@ CHOSEN = {
     "LIBRARIAN_RECALL__BUDGET_S": ("0", 0.0),
     "LIBRARIAN_RECALL__BUDGET_CHARS": ("3", 3),
     "LIBRARIAN_ENGINE__MOST_STEPS": ("3", 3),
+    "LIBRARIAN_LETTA__BASE_URL": ("http://127.0.0.1:9", "http://127.0.0.1:9"),
+    "LIBRARIAN_LETTA__API_KEY": ("letta", SecretStr("letta")),
+    "LIBRARIAN_LETTA__MODEL": ("openai-proxy/gpt-4o-mini", "openai-proxy/gpt-4o-mini"),
+    "LIBRARIAN_LETTA__EMBEDDING": ("openai/text-embedding-3-small", "openai/text-embedding-3-small"),
+    "LIBRARIAN_LETTA__TEMPLATES": ('{"librarian": {"tools": ["a.py"]}}', {"librarian": AgentTemplate(tools=["a.py"])}),
+    "LIBRARIAN_LETTA__TIMEOUT_S": ("1.5", 1.5),
+    "LIBRARIAN_LETTA__CONNECT_S": ("1.5", 1.5),
+    "LIBRARIAN_LETTA__FIRST_EVENT_S": ("1.5", 1.5),
+    "LIBRARIAN_LETTA__IDLE_S": ("1.5", 1.5),
     "LIBRARIAN_HTTP__BODY_LIMIT_BYTES": ("2048", 2048),
     "LIBRARIAN_HTTP__TURN_S": ("1.5", 1.5),
     "LIBRARIAN_HTTP__HOLD_S": ("1.5", 1.5),
@@ -68,9 +81,6 @@ MOVED = [
 ]
 CUSTOM = '{"clerk": {"agent_id": "agent-1", "mode": "worker", "description": "Literal."}}'
 WITHOUT_EFFECT = {
-    "LETTA_BASE_URL": "http://127.0.0.1:8283",
-    "LETTA_API_KEY": "letta",
-    "LETTA_TIMEOUT": "300",
     "LIBRARIAN_ENABLE_IP_FILTERING": "false",
     "LIBRARIAN_ALLOWED_IPS": "10.0.0.0/8",
     "LIBRARIAN_BLOCKED_IPS": "10.0.0.1",
@@ -84,7 +94,6 @@ WITHOUT_EFFECT = {
     "LIBRARIAN_MAX_CLONES_PER_AGENT": "3",
     "LIBRARIAN_LOG_SECURITY_EVENTS": "true",
     "LIBRARIAN_AUDIT_ENABLED": "true",
-    "LIBRARIAN_ENABLE_TOOL_SYNC": "true",
 }
 
 every_chosen = pytest.mark.parametrize("name", CHOSEN)
@@ -253,10 +262,13 @@ def test_an_original_name_arrives_at_its_new_place_with_one_notice(choose, name,
 
 
 @pytest.mark.parametrize("name", ["LIBRARIAN_CUSTOM_MODELS", "LIBRARIAN_ADDITIONAL_MODELS"])
-def test_the_originals_models_arrive_without_their_letta_agents(choose, name):
+def test_the_originals_models_arrive_with_their_letta_agents(choose, name):
     choose(**{name: CUSTOM})
 
-    assert {"clerk": NamedModel(mode="worker", description="Literal.")} == Settings().models
+    settings = Settings()
+    assert {"clerk": NamedModel(mode="worker", agent_id="agent-1", description="Literal.")} == settings.models
+    assert "agent-1" == next(entry.template for entry in settings.catalog if entry.name == "clerk")
+    assert (Template("agent-1", "agent-1", owner_of(LOCAL)),) == settings.templates
     assert [f"{name} is now called LIBRARIAN_MODELS."] == notices(environment())
 
 
@@ -519,3 +531,28 @@ def test_a_refusal_does_not_repeat_what_was_written(choose):
     choose(LIBRARIAN_API_KEY="lib_hidden", LIBRARIAN_UPSTREAM__CONNECT_S="sk-hidden", LIBRARIAN_PORT="hidden")
 
     assert "hidden" not in refusal()
+
+
+def test_letta_is_found_by_the_names_its_ecosystem_knows(monkeypatch):
+    monkeypatch.setenv("LETTA_BASE_URL", "http://127.0.0.1:8283/")
+    monkeypatch.setenv("LETTA_API_KEY", "secret")
+    monkeypatch.setenv("LETTA_TIMEOUT", "7")
+
+    letta = Settings().letta
+
+    assert ("http://127.0.0.1:8283", "secret", 7.0) == (letta.address, letta.secret, letta.timeout_s)
+    assert "letta" == Settings().backend
+
+
+def test_lettas_key_is_not_sent_to_another_server(monkeypatch):
+    monkeypatch.setenv("LETTA_API_KEY", "secret")
+    monkeypatch.setenv("LETTA_BASE_URL", "http://127.0.0.1:8283")
+    monkeypatch.setenv("LIBRARIAN_LETTA__BASE_URL", "http://127.0.0.1:9999")
+
+    assert ("http://127.0.0.1:9999", None) == (Settings().letta.address, Settings().letta.secret)
+
+
+def test_lettas_key_alone_moves_no_agents(monkeypatch):
+    monkeypatch.setenv("LETTA_API_KEY", "secret")
+
+    assert "embedded" == Settings().backend

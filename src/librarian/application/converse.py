@@ -7,6 +7,7 @@ from hashlib import sha256
 from librarian.application.engine.counting import Counting
 from librarian.application.engine.loop import one_step
 from librarian.application.list_models import ListModels
+from librarian.application.ports.administration import AgentRegister, Standing
 from librarian.application.ports.agents import AgentRuntime, Hearing
 from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.conversations import ConversationStore, TurnRecord
@@ -17,7 +18,7 @@ from librarian.application.ports.models import LanguageModel
 from librarian.application.remember import Remember
 from librarian.domain.catalog import CatalogEntry
 from librarian.domain.conversation import Context, Conversation, ConversationId, Rebuild, TurnId, context_of
-from librarian.domain.errors import InvalidRequest, LibrarianError, TurnFailed
+from librarian.domain.errors import AgentPaused, InvalidRequest, LibrarianError, TurnFailed
 from librarian.domain.identity import LOCAL, Principal, Purpose, owner_of
 from librarian.domain.mode import Evidence, Mode, ModeSelector
 from librarian.domain.prompt import PLAIN_SAMPLING, Prompt, Sampling, plain_system_message
@@ -61,6 +62,7 @@ class Converse:
         self,
         *,
         agents: AgentRuntime,
+        register: AgentRegister,
         model: LanguageModel,
         models: ListModels,
         leases: Leases,
@@ -74,6 +76,7 @@ class Converse:
     ) -> None:
         """`model` answers tasks: they have no agent."""
         self._agents = agents
+        self._register = register
         self._model = model
         self._models = models
         self._leases = leases
@@ -88,7 +91,8 @@ class Converse:
     def __call__(self, ask: Ask) -> TurnStream:
         """One TurnBegan, what the agent does, one TurnEnded; by then the turn is settled.
 
-        Raises InvalidRequest, UnknownModel, PoolExhausted, TurnFailed, StoreUnavailable, and what AgentRuntime raises.
+        Raises InvalidRequest, UnknownModel, AgentPaused, PoolExhausted, TurnFailed, StoreUnavailable, and what
+        AgentRuntime raises.
         """
         return self._chat(ask) if ask.purpose is Purpose.CHAT else self._task(ask)
 
@@ -97,6 +101,7 @@ class Converse:
         try:
             entry = await self._admitted(ask)
             agent = AgentKey(entry.template, owner_of(ask.principal, person=ask.person))
+            await self._require_active(agent)
             reading = Reading(ask.transcript, root_of(agent))
             conversation = await self._found(reading)
             collected = Collected()
@@ -188,6 +193,11 @@ class Converse:
             raise InvalidRequest("There is no message to answer.", param="messages")
         ask.tools.check()
         return await self._models.resolve(ask.model)
+
+    async def _require_active(self, agent: AgentKey) -> None:
+        standing = await self._register.standing(agent)
+        if standing is not Standing.ACTIVE:
+            raise AgentPaused(standing)
 
     async def _found(self, reading: Reading) -> Conversation:
         known = await self._conversations.at(reading.parent) if reading.parent is not None else None

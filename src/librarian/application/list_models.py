@@ -37,7 +37,7 @@ class ListModels:
         self._clock = clock
         self._catalog = Catalog(named, aliases, ())
         self._listed_at_s: float | None = None
-        self._asking: asyncio.Future[None] | None = None
+        self._refreshing: asyncio.Future[None] | None = None
 
     async def __call__(self) -> Catalog:
         await self._refresh(FRESH_S)
@@ -46,14 +46,17 @@ class ListModels:
     async def resolve(self, name: str) -> CatalogEntry:
         """Does not wait for a name that is known already. Raises UnknownModel."""
         try:
-            return self._catalog.resolve(name)
+            entry = self._catalog.resolve(name)
         except UnknownModel:
             await self._refresh(NEVER_AGAIN_WITHIN_S)
             return self._catalog.resolve(name)
+        if self._listed_at_s is None:  # how much its model can hold is not known before
+            self._refreshing = asyncio.ensure_future(self._refresh(FRESH_S))
+        return entry
 
     def window_tokens(self, entry: CatalogEntry) -> int:
         """How much the model behind an entry can hold at once."""
-        model = entry.model or ""
+        model = entry.model or self._catalog.default
         return (
             self._windows_tokens.get(model)
             or self._catalog.window_tokens(model)

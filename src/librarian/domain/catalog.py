@@ -69,6 +69,11 @@ class Catalog:
         card = self._cards.get(entry.model or "")
         return card.created_s if card is not None and card.created_s else otherwise_s
 
+    @property
+    def default(self) -> str:
+        """The language model behind entries that name none; empty where none is listed."""
+        return next(iter(self._cards), "")
+
     def window_tokens(self, model: str) -> int | None:
         card = self._cards.get(model)
         return card.window_tokens if card is not None else None

@@ -8,6 +8,9 @@ LibrarianError
 |-- NotAuthenticated
 |-- AddressRefused
 |-- UnknownModel(name)
+|-- UnknownAgent(name)
+|-- UnknownPassage(number)
+|-- AgentPaused
 |-- PoolExhausted(retry_after_s)
 |-- UpstreamRefused(heard)
 |-- UpstreamBusy(retry_after_s)
@@ -74,6 +77,30 @@ class UnknownModel(LibrarianError):
     def __init__(self, name: str) -> None:
         super().__init__(f"The model `{name}` does not exist or you do not have access to it.")
         self.name = name
+
+
+class UnknownAgent(LibrarianError):
+    """There is no such agent, or it is somebody else's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no agent `{name}`.")
+        self.name = name
+
+
+class UnknownPassage(LibrarianError):
+    """The agent's archive has no such passage."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"There is no passage {number} in the agent's archive.")
+        self.number = number
+
+
+class AgentPaused(LibrarianError):
+    """The agent is paused or retired, and takes no turns until somebody says otherwise. It has heard nothing."""
+
+    def __init__(self, standing: str) -> None:
+        super().__init__(f"The agent is {standing}: it takes no turns until it is made active again.")
+        self.standing = standing
 
 
 class PoolExhausted(LibrarianError):

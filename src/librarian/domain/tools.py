@@ -32,6 +32,11 @@ class ToolChoice:
     use: ToolUse = ToolUse.AUTO
     name: str | None = None
 
+    @property
+    def demands(self) -> bool:
+        """Whether there must be a call."""
+        return self.use is ToolUse.REQUIRED or self.name is not None
+
 
 @dataclass(frozen=True, slots=True)
 class ClientTools:

@@ -50,6 +50,12 @@ class TurnBegan(NamedTuple):
     mode: ModeChoice | None
 
 
+class Ignored(NamedTuple):
+    """What the client asked for and the backend cannot do: names of sampling fields. Before anything is said."""
+
+    names: tuple[str, ...]
+
+
 class TextSpoken(NamedTuple):
     """What was said since the last event, in the fragments it came in; join them for the text.
 
@@ -118,7 +124,9 @@ class StepEnded(NamedTuple):
     usage: Usage | None
 
 
-TurnEvent = TurnBegan | TextSpoken | Reasoned | ToolCalled | ToolReturned | MemoryChanged | Compacted | TurnEnded
+TurnEvent = (
+    TurnBegan | Ignored | TextSpoken | Reasoned | ToolCalled | ToolReturned | MemoryChanged | Compacted | TurnEnded
+)
 TurnStream = AsyncGenerator[TurnEvent, None]
 StepEvent = TextSpoken | Reasoned | ToolCalled | StepEnded
 StepStream = AsyncGenerator[StepEvent, None]

@@ -138,6 +138,12 @@ class FtsIndex:
 
         return await self._in_thread(owner, work)
 
+    async def forget(self, owner: OwnerId) -> None:
+        def work(file: _File) -> None:
+            file.remove()
+
+        await self._in_thread(owner, work)
+
     async def aclose(self) -> None:
         """What is under way is done first."""
         self._closed = True

@@ -12,7 +12,7 @@ from librarian.adapters.sql.errors import TRANSLATED
 from librarian.adapters.sql.writer import Job, T, Writer
 from librarian.domain.errors import StoreUnavailable
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration. Known here, so that nothing need be imported to see that there is nothing to do."""
 PREFIX = "sqlite:///"
 WRITER_PATIENCE_S = 5.0
@@ -49,11 +49,11 @@ class Database:
         """What waits to be written is written first. Only `open` opens it again."""
         with self._lock:
             self._closed = True
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
             while self._readers:
                 self._readers.pop().close()
+            if self._writer is not None:
+                self._writer.close()  # last: who closes last brings all that is in the log into the file
+                self._writer = None
             self._local = threading.local()
 
     async def aclose(self) -> None:

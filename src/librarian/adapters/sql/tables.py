@@ -39,6 +39,7 @@ agent = Table(
     Column("subject", Text, nullable=False),
     Column("owner", LargeBinary(16), nullable=False),
     Column("created_at_s", Float, nullable=False),
+    Column("standing", Text, nullable=False, server_default="active", comment="active, paused or retired."),
     Index("agent_by_key", "template", "principal", "subject", unique=True),
 )
 

@@ -71,13 +71,14 @@ class SqlThreads:
     async def give_back(self, thread: Thread, tip: TurnId) -> None:
         await self._database.write(lambda connection: connection.execute(HEARD, _values(thread, tip)))
 
-    async def heard(self, thread: Thread, turn: TurnId, messages: Sequence[MessageRef]) -> None:
+    async def heard(self, thread: Thread, turn: TurnId, messages: Sequence[MessageRef] | None) -> None:
         values = _values(thread, turn)
         added = (turn, thread.backend, thread.agent, _encode(messages).decode())
 
         def job(connection: sqlite3.Connection) -> None:
             connection.execute(HEARD, values)
-            connection.execute(HEARD_TURN, added)
+            if messages is not None:
+                connection.execute(HEARD_TURN, added)
 
         await self._database.write(job)
 

@@ -10,7 +10,7 @@ from librarian.domain.compaction import Load, answer_tokens, first_shown
 from librarian.domain.conversation import Context, Summary, context_of
 from librarian.domain.memory import MemoryBlock
 from librarian.domain.prompt import Prompt, system_message
-from librarian.domain.tools import ToolChoice, ToolSpec, ToolUse
+from librarian.domain.tools import ToolChoice, ToolSpec
 from librarian.domain.transcript import Message
 
 
@@ -70,7 +70,7 @@ def _prompt(hearing: Hearing, blocks: Sequence[MemoryBlock], tools: Sequence[Too
         _shown(hearing.transcript.messages, context),
         hearing.sampling,
         tools,
-        client.choice if client.choice.use is ToolUse.REQUIRED else ToolChoice(),
+        client.choice if client.choice.demands else ToolChoice(),
         client.parallel if client.specs else None,
         hearing.whole,
     )

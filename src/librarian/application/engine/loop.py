@@ -17,6 +17,7 @@ from librarian.domain.turn import (
     Reasoned,
     StepEnded,
     StepEvent,
+    StepStream,
     StopReason,
     TextSpoken,
     ToolCalled,
@@ -31,6 +32,8 @@ BETWEEN_STEPS = "\n\n"
 """Between what was said before a tool was run and what is said after it."""
 
 RunTool = Callable[[ToolCall], Awaitable[Returned]]
+Speak = Callable[[Prompt], StepStream]
+"""As LanguageModel.speak."""
 NOTHING = Usage(0, 0)
 
 
@@ -89,7 +92,7 @@ class _Step:
         return self._theirs is None or name in self._theirs
 
 
-async def steps(model: LanguageModel, counting: Counting, prompt: Prompt, tools: AgentTools) -> TurnStream:
+async def steps(speak: Speak, counting: Counting, prompt: Prompt, tools: AgentTools) -> TurnStream:
     """Steps until the agent has spoken, or called a tool of the client's. The last one it may take has no tools.
 
     Raises what LanguageModel raises, TurnFailed and StoreUnavailable.
@@ -101,7 +104,7 @@ async def steps(model: LanguageModel, counting: Counting, prompt: Prompt, tools:
         if taken > 1 and taken == tools.most_steps:
             prompt = replace(prompt, tools=(), choice=ToolChoice(), parallel=None)
         step = _Step(tools.theirs, BETWEEN_STEPS if spoke else "")
-        async with aclosing(model.speak(prompt)) as events:
+        async with aclosing(speak(prompt)) as events:
             async for event in events:
                 if (shown := step.take(event)) is not None:
                     yield shown
@@ -135,7 +138,7 @@ async def _run(step: int, calls: tuple[ToolCall, ...], run: RunTool, results: li
 
 def one_step(model: LanguageModel, counting: Counting, prompt: Prompt) -> TurnStream:
     """A turn without an agent."""
-    return steps(model, counting, prompt, AgentTools(_none, None, 1))
+    return steps(model.speak, counting, prompt, AgentTools(_none, None, 1))
 
 
 async def _none(call: ToolCall) -> Returned:

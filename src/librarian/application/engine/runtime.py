@@ -69,7 +69,7 @@ class EmbeddedAgents:
                     if shown.compacted is not None:
                         yield Compacted(shown.compacted)
                     tools = AgentTools(run, hearing.tools.names, self._most_steps)
-                    async with aclosing(steps(self._model, self._counting, shown.prompt, tools)) as events:
+                    async with aclosing(steps(self._model.speak, self._counting, shown.prompt, tools)) as events:
                         async for event in events:
                             began = True
                             wrote = wrote or isinstance(event, MemoryChanged)
@@ -91,7 +91,7 @@ class EmbeddedAgents:
         """The client's tools and the house's; where the client demands a call, it is one of its own."""
         client = hearing.tools
         theirs = client.specs if client.choice.use is not ToolUse.NONE else ()
-        if client.choice.use is ToolUse.REQUIRED or hearing.model in self._without_tools:
+        if client.choice.demands or hearing.model in self._without_tools:
             return theirs
         return (*self._tools.specs(without=theirs), *theirs) if theirs else self._tools.specs()
 

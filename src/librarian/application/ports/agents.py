@@ -42,10 +42,10 @@ class AgentRuntime(Protocol):
     def take_turn(self, hearing: Hearing) -> TurnStream:
         """Let the agent hear what is new and stream what it does; an agent that does not exist yet is made.
 
-        Yields TextSpoken, Reasoned, ToolReturned, MemoryChanged and Compacted as they happen, ToolCalled for the
-        client's tools only, then TurnEnded once; its usage is counted. Closing the stream early cancels the turn.
-        What a turn wrote to memory that did not end is taken back. Raises what LanguageModel raises, ContextOverflow
-        before any model is called, AgentUnavailable and StoreUnavailable.
+        Yields Ignored at most once, first; TextSpoken, Reasoned, ToolReturned, MemoryChanged and Compacted as they
+        happen, ToolCalled for the client's tools only, then TurnEnded once; its usage is counted. Closing the stream
+        early cancels the turn. What a turn wrote to memory that did not end is taken back. Raises what LanguageModel
+        raises, ContextOverflow before any model is called, AgentUnavailable and StoreUnavailable.
         """
         ...
 

@@ -59,8 +59,9 @@ class ThreadStore(Protocol):
         """It was engaged, and has heard nothing."""
         ...
 
-    async def heard(self, thread: Thread, turn: TurnId, messages: Sequence[MessageRef]) -> None:
-        """`turn` is the thread's tip from now on; `messages` are those it added, a seed included, oldest first."""
+    async def heard(self, thread: Thread, turn: TurnId, messages: Sequence[MessageRef] | None) -> None:
+        """`turn` is the thread's tip from now on; `messages` are those it added, a seed included, oldest first; None
+        where that is not known."""
         ...
 
     async def path(self, backend: Backend, turn: TurnId) -> tuple[AgentRef, Sequence[MessageRef]] | None:

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from librarian.entrypoints.cli import terminal
+from librarian.entrypoints.cli.agents import make_agents
+from librarian.entrypoints.cli.bootstrap import make_bootstrap
 from librarian.entrypoints.cli.chat import make_chat
 from librarian.entrypoints.cli.doctor import make_doctor
 from librarian.entrypoints.cli.premises import PremisesFactory
@@ -33,4 +35,6 @@ def make_cli(premises_of: PremisesFactory) -> typer.Typer:
     cli.command("serve")(make_serve(premises_of))
     cli.command("chat")(make_chat(premises_of))
     cli.command("doctor")(make_doctor(premises_of))
+    cli.command("bootstrap")(make_bootstrap(premises_of))
+    cli.add_typer(make_agents(premises_of), name="agents")
     return cli

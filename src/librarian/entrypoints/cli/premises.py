@@ -6,8 +6,10 @@ from typing import Protocol
 
 import typer
 
+from librarian.application.bootstrap import Bootstrap
 from librarian.application.converse import Ask
 from librarian.application.diagnose import Diagnosis
+from librarian.application.keep_agents import KeepAgents
 from librarian.domain.turn import TurnStream
 from librarian.entrypoints.cli import terminal
 
@@ -20,6 +22,12 @@ class UseCases(Protocol):
 
     @property
     def diagnose(self) -> Callable[[], Awaitable[Diagnosis]]: ...
+
+    @property
+    def bootstrap(self) -> Bootstrap: ...
+
+    @property
+    def agents(self) -> KeepAgents: ...
 
     async def upstream(self) -> str:
         """The model that speaks, in a few words. Never raises."""

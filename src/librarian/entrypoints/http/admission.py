@@ -17,7 +17,10 @@ from librarian.domain.identity import Principal
 from librarian.domain.mode import Mode
 
 Headers = Mapping[bytes, bytes]
+Client = tuple[str, int] | None
 
+FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+"""What a proxy adds. Whoever stands behind it is not on this machine, or might not be."""
 SAID_ONCE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"x-librarian-mode")
 
 
@@ -48,19 +51,20 @@ class Admission:
     def __init__(self, admit: Admit) -> None:
         self._admit = admit
 
-    def __call__(self, sent: Sequence[tuple[bytes, bytes]]) -> Caller:
-        """Raises NotAuthenticated, AddressRefused and InvalidRequest."""
+    def __call__(self, sent: Sequence[tuple[bytes, bytes]], client: Client = None) -> Caller:
+        """`client`: the address it came from, where the server knows. Raises NotAuthenticated, AddressRefused and
+        InvalidRequest."""
         headers = dict(sent)
         if len(headers) < len(sent):
             _require_once(sent)
         if not self._admit.keys_required:
-            _require_local(headers)
+            _require_local(headers, client)
         return Caller(self._admit(headers.get(b"authorization", b"")), headers)
 
-    def guest(self, sent: Sequence[tuple[bytes, bytes]]) -> Caller | None:
+    def guest(self, sent: Sequence[tuple[bytes, bytes]], client: Client = None) -> Caller | None:
         """For rooms that are open to all: None for a stranger. Raises AddressRefused and InvalidRequest."""
         try:
-            return self(sent)
+            return self(sent, client)
         except NotAuthenticated:
             return None
 
@@ -73,7 +77,12 @@ def _require_once(sent: Sequence[tuple[bytes, bytes]]) -> None:
             raise InvalidRequest(f"The header `{name.decode()}` is sent more than once.", code="invalid_value")
 
 
-def _require_local(headers: Headers) -> None:
+def _require_local(headers: Headers, client: Client) -> None:
+    if (client is not None and not is_local(_authority(client[0]))) or not headers.keys().isdisjoint(FORWARDED):
+        raise AddressRefused(
+            "This gateway has no API key configured, so it answers this machine only, and nobody through a proxy."
+            " Set LIBRARIAN_API_KEY to let others in."
+        )
     host = headers.get(b"host", b"")
     if not is_local(host):
         raise AddressRefused(
@@ -86,6 +95,10 @@ def _require_local(headers: Headers) -> None:
             "This gateway has no API key configured, so it does not answer web pages of other origins."
             " Set LIBRARIAN_API_KEY to let others in."
         )
+
+
+def _authority(address: str) -> bytes:
+    return f"[{address.partition('%')[0]}]".encode() if ":" in address else address.encode()
 
 
 _AUTHORITY = re.compile(rb"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?", re.IGNORECASE)

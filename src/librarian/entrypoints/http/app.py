@@ -7,9 +7,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from librarian.application.admit import Admit
+from librarian.application.keep_agents import KeepAgents
 from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.meter import Meter
 from librarian.domain.errors import InvalidRequest, LibrarianError
+from librarian.entrypoints.http.admin.agents import make_agents_router
 from librarian.entrypoints.http.admission import Admission
 from librarian.entrypoints.http.docs import make_docs_router
 from librarian.entrypoints.http.front_door import FrontDoor
@@ -32,7 +34,7 @@ from librarian.entrypoints.http.openai.schema import REQUESTS, publish
 from librarian.entrypoints.http.service import make_service_router
 from librarian.entrypoints.http.streams import NO_CONTENT, Pace
 
-OTHERS = ("/v1/models", "/v1/models/{id}", "/health", "/health/live", "/health/ready")
+OTHERS = ("/v1/models", "/v1/models/{id}", "/librarian/agents", "/health", "/health/live", "/health/ready")
 API_VERSION = "1"
 """Not the version of the house, which is nothing to tell a stranger."""
 NOT_FOUND = 404
@@ -43,6 +45,7 @@ def make_front_door(
     *,
     converse: Converse,
     models: Models,
+    agents: KeepAgents,
     diagnose: DiagnoseHouse,
     admit: Admit,
     render_metrics: Callable[[], bytes] | None,
@@ -62,6 +65,7 @@ def make_front_door(
     pace = Pace(hold_s=hold_s, ping_s=ping_s, turn_s=turn_s)
     app = make_app(
         models=models,
+        agents=agents,
         diagnose=diagnose,
         render_metrics=render_metrics,
         opening=opening,
@@ -88,6 +92,7 @@ def make_front_door(
 def make_app(
     *,
     models: Models,
+    agents: KeepAgents,
     diagnose: DiagnoseHouse,
     render_metrics: Callable[[], bytes] | None,
     opening: Sequence[Step],
@@ -115,6 +120,7 @@ def make_app(
     endpoints = [*REQUESTS, *OTHERS, *(["/metrics"] if render_metrics is not None else [])]
     app.include_router(make_service_router(version=version, docs="/docs" if docs else None, endpoints=endpoints))
     app.include_router(make_models_router(models, since_s=since_s))
+    app.include_router(make_agents_router(agents))
     app.include_router(make_health_router(diagnose))
     if render_metrics is not None:
         app.include_router(make_metrics_router(render_metrics))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from librarian.domain.errors import TooLarge
 from librarian.entrypoints.http.openai.errors import INVALID, Refusal, Refused
@@ -43,6 +43,16 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit_byte
             return b"".join(parts)
         message = await receive()
     raise ClientDisconnect
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """For whoever reads it again; then what else comes."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return again
 
 
 async def drain(receive: Receive) -> None:

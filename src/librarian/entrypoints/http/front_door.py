@@ -13,16 +13,18 @@ from librarian.application.ports.meter import Meter
 from librarian.domain.errors import LibrarianError, TooLarge
 from librarian.entrypoints.http.admission import Admission, Caller
 from librarian.entrypoints.http.attendance import Attended
-from librarian.entrypoints.http.bodies import read_body, require_json
+from librarian.entrypoints.http.bodies import read_body, replayed, require_json
 from librarian.entrypoints.http.context import Visit
 from librarian.entrypoints.http.openai.errors import Refused, envelope, method_not_allowed, refusal
 from librarian.entrypoints.http.streams import NO_CONTENT, Pace, Reply
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
+READING = "/librarian/"
+"""Below it, bodies are read; elsewhere only the hot endpoints read any."""
 PUBLIC = frozenset({"/", "/health/live", "/health/ready", "/docs", "/openapi.json"})
 """Open without a key. They tell a stranger nothing of what goes on in the house."""
-NAMED = PUBLIC | {"/health", "/metrics", "/v1/models"}
+NAMED = PUBLIC | {"/health", "/metrics", "/v1/models", "/librarian/agents"}
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 ALLOWED = "POST, OPTIONS"
 
@@ -86,7 +88,7 @@ class FrontDoor:
                 await _refuse(error, reply)
 
     async def _serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, reply: Reply) -> None:
-        caller = self._admission(scope["headers"])
+        caller = self._admission(scope["headers"], scope.get("client"))
         if scope["method"] != "POST":
             await _answer_no_post(scope, reply)
             return
@@ -100,9 +102,11 @@ class FrontDoor:
     async def _pass_on(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         """A HEAD is answered as the GET would be, without the body."""
         enter = self._admission.guest if scope["path"] in PUBLIC else self._admission
-        caller = enter(scope["headers"])
+        caller = enter(scope["headers"], scope.get("client"))
         if caller is not None and scope["method"] not in BODILESS and _has_body(caller):
             require_json(caller.headers)
+            if scope["path"].startswith(READING):
+                receive = replayed(await read_body(caller.headers, receive, self._body_limit_bytes), receive)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         inner = {**scope, "method": method, "visit": reply.visit, "caller": caller}
         await self._rest(inner, receive, reply.relay)
@@ -110,6 +114,8 @@ class FrontDoor:
     def _label(self, path: str) -> str:
         if path in self._hot or path in NAMED:
             return path
+        if path.startswith("/librarian/agents/"):
+            return "/librarian/agents/{id}"
         return "/v1/models/{id}" if path.startswith("/v1/models/") else "other"
 
 

@@ -1,6 +1,7 @@
 """Replies at the edge of the house: whole, or frame by frame."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -40,6 +41,9 @@ class Reply:
     def conversation(self, id_: str | None) -> None:
         if id_ is not None:
             self._extras.append((b"x-librarian-conversation", id_.encode()))
+
+    def ignored(self, names: Sequence[str]) -> None:
+        self._extras.append((b"x-librarian-ignored", ", ".join(names).encode()))
 
     async def say(self, frames: bytes, *, more: bool = True) -> None:
         if not self.begun:

@@ -8,7 +8,7 @@ import structlog
 from librarian.application.converse import Ask
 from librarian.application.ports.clock import Clock
 from librarian.application.ports.meter import Meter
-from librarian.domain.turn import Collected, TextSpoken, ToolCalled, TurnBegan, TurnEnded, TurnStream
+from librarian.domain.turn import Collected, Ignored, TextSpoken, ToolCalled, TurnBegan, TurnEnded, TurnStream
 from librarian.entrypoints.http.admission import Caller
 from librarian.entrypoints.http.openai.wire import chat as wire
 from librarian.entrypoints.http.openai.writing import DONE, FINISH_REASON, JSON, quoted, usage_json
@@ -52,6 +52,8 @@ class ChatEndpoint:
                         await out.say(encode.end(event), more=False)
                     case TurnBegan(conversation):
                         reply.conversation(conversation)
+                    case Ignored(names):
+                        reply.ignored(names)
 
     async def _whole(self, ask: Ask, reply: Reply) -> None:
         said = Collected()
@@ -67,6 +69,8 @@ class ChatEndpoint:
                         await reply.at_once(200, JSON, body)
                     case TurnBegan(conversation):
                         reply.conversation(conversation)
+                    case Ignored(names):
+                        reply.ignored(names)
 
 
 class Chunks:

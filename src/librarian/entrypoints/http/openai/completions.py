@@ -8,7 +8,7 @@ import structlog
 from librarian.application.converse import Ask
 from librarian.application.ports.clock import Clock
 from librarian.application.ports.meter import Meter
-from librarian.domain.turn import StopReason, TextSpoken, TurnBegan, TurnEnded, Usage
+from librarian.domain.turn import Ignored, StopReason, TextSpoken, TurnBegan, TurnEnded, Usage
 from librarian.entrypoints.http.admission import Caller
 from librarian.entrypoints.http.openai.chat import Converse
 from librarian.entrypoints.http.openai.wire import completions as wire
@@ -62,6 +62,8 @@ class CompletionsEndpoint:
                                 await out.say(texts.chunk(index, before, FINISHED[reason]))
                             case TurnBegan(conversation) if len(asks) == 1:
                                 reply.conversation(conversation)
+                            case Ignored(names) if not index:  # all prompts are asked alike
+                                reply.ignored(names)
             await out.say(texts.end(usage), more=False)
 
     async def _whole(self, asks: Sequence[Ask], echoes: Sequence[str], texts: "Texts", reply: Reply) -> None:
@@ -80,6 +82,8 @@ class CompletionsEndpoint:
                             choices.append(choice(index, "".join(said), FINISHED[reason]))
                         case TurnBegan(conversation) if len(asks) == 1:
                             reply.conversation(conversation)
+                        case Ignored(names) if not index:  # all prompts are asked alike
+                            reply.ignored(names)
         await reply.at_once(200, JSON, texts.whole(choices, usage))
 
 

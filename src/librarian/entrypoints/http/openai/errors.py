@@ -8,6 +8,7 @@ import orjson
 
 from librarian.domain.errors import (
     AddressRefused,
+    AgentPaused,
     AgentUnavailable,
     ContextOverflow,
     InvalidRequest,
@@ -17,7 +18,9 @@ from librarian.domain.errors import (
     StoreUnavailable,
     TooLarge,
     TurnFailed,
+    UnknownAgent,
     UnknownModel,
+    UnknownPassage,
     UpstreamBusy,
     UpstreamRefused,
     UpstreamTimedOut,
@@ -86,6 +89,9 @@ ROWS: Mapping[type[Exception], Refusal] = {
     NotAuthenticated: Refusal(401, INVALID, "invalid_api_key", more=((b"www-authenticate", b"Bearer"),)),
     AddressRefused: Refusal(403, "permission_error", "address_refused"),
     UnknownModel: Refusal(404, INVALID, "model_not_found", "model"),
+    UnknownAgent: Refusal(404, INVALID, "not_found"),
+    UnknownPassage: Refusal(404, INVALID, "not_found"),
+    AgentPaused: Refusal(403, "permission_error", "agent_paused"),
     PoolExhausted: Refusal(429, "rate_limit_error", "pool_exhausted", retriable=True),
     UpstreamRefused: Refusal(502, "server_error", "upstream_refused"),
     UpstreamBusy: Refusal(429, "rate_limit_error", "upstream_busy", retriable=True),

@@ -1,0 +1,151 @@
+"""Look after the agents: see them, make them, pause and retire them, correct what they remember."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from librarian.application.list_models import ListModels
+from librarian.application.ports.administration import AgentCard, AgentHost, AgentRegister, Standing
+from librarian.application.ports.clock import Clock
+from librarian.application.ports.memory import AgentId, AgentKey, MemoryStore
+from librarian.application.ports.recall import RecallIndex
+from librarian.domain.catalog import Catalog
+from librarian.domain.errors import InvalidRequest, UnknownAgent
+from librarian.domain.identity import LOCAL, Principal, PrincipalId, owner_of
+from librarian.domain.memory import Author, MemoryBlock, Passage, Provenance, Rethink
+from librarian.domain.prompt import DEFAULT_BLOCKS
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """`model`: what it speaks through by default; None where nothing says."""
+
+    card: AgentCard
+    model: str | None
+
+
+class KeepAgents:
+    """`of` None: whoever has the run of the house; else only that principal's agents are there.
+
+    Every method raises UnknownAgent for one that is not there, StoreUnavailable, and what AgentHost raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        register: AgentRegister,
+        host: AgentHost,
+        memory: MemoryStore,
+        index: RecallIndex,
+        models: ListModels,
+        clock: Clock,
+    ) -> None:
+        self._register = register
+        self._host = host
+        self._memory = memory
+        self._index = index
+        self._models = models
+        self._clock = clock
+
+    async def list(
+        self, *, of: PrincipalId | None = None, after: AgentId | None = None, limit: int = 100
+    ) -> Sequence[AgentView]:
+        """Oldest first."""
+        catalog = await self._models()
+        cards = await self._register.agents(of, after=after, limit=limit)
+        return [AgentView(card, _model(catalog, card.key.template)) for card in cards]
+
+    async def show(self, agent: AgentId, *, of: PrincipalId | None = None) -> AgentView:
+        card = await self._found(agent, of)
+        return AgentView(card, _model(await self._models(), card.key.template))
+
+    async def create(
+        self, template: str, person: str | None = None, *, of: PrincipalId | None = None
+    ) -> tuple[AgentView, bool]:
+        """And whether it was made now; one that is there is made active. Raises InvalidRequest."""
+        catalog = await self._models()
+        templates = sorted({entry.template for entry in catalog.entries()})
+        if template not in templates:
+            raise InvalidRequest(
+                f"There is no template `{template}`. There are: {', '.join(templates)}.",
+                param="template",
+                code="invalid_value",
+            )
+        key = AgentKey(template, owner_of(Principal(of or LOCAL.id), person=person))
+        before = await self._register.find(key)
+        agent = await self._memory.agent(key, DEFAULT_BLOCKS)
+        await self._register.stand(agent, Standing.ACTIVE)
+        made = before is None or before.standing is Standing.RETIRED
+        return AgentView(await self._register.agent(agent), _model(catalog, template)), made
+
+    async def pause(self, agent: AgentId, *, of: PrincipalId | None = None) -> AgentCard:
+        """It takes no turns, and keeps all it has. Raises InvalidRequest for one that is retired."""
+        return await self._stand(agent, Standing.PAUSED, of)
+
+    async def resume(self, agent: AgentId, *, of: PrincipalId | None = None) -> AgentCard:
+        """Raises InvalidRequest for one that is retired."""
+        return await self._stand(agent, Standing.ACTIVE, of)
+
+    async def retire(self, agent: AgentId, *, forget: bool = False, of: PrincipalId | None = None) -> AgentCard:
+        """It is gone from its host, and takes no turns until it is created again.
+
+        What it remembers is kept; with `forget`, that and what was said to it is gone for good.
+        """
+        card = await self._found(agent, of)
+        await self._register.stand(agent, Standing.RETIRED)
+        await self._host.retire(card, forget=forget)
+        if forget:
+            await self._register.forget(agent, DEFAULT_BLOCKS)
+            await self._index.forget(card.key.owner.id)
+        return await self._register.agent(agent)
+
+    async def blocks(self, agent: AgentId, *, of: PrincipalId | None = None) -> Sequence[MemoryBlock]:
+        await self._found(agent, of)
+        return await self._memory.blocks(agent)
+
+    async def edit(self, agent: AgentId, label: str, value: str, *, of: PrincipalId | None = None) -> MemoryBlock:
+        """A block that is not there is made. Raises MemoryRefused."""
+        await self._found(agent, of)
+        return await self._memory.edit(agent, Rethink(label, value), self._by_a_person())
+
+    async def passages(
+        self, agent: AgentId, *, after: int = 0, limit: int = 100, of: PrincipalId | None = None
+    ) -> Sequence[Passage]:
+        """Oldest first."""
+        await self._found(agent, of)
+        return await self._register.passages(agent, after=after, limit=limit)
+
+    async def add_passage(
+        self, agent: AgentId, text: str, tags: Sequence[str] = (), *, of: PrincipalId | None = None
+    ) -> Passage:
+        """Raises MemoryRefused."""
+        await self._found(agent, of)
+        return await self._memory.put_by(agent, text, tags, self._by_a_person())
+
+    async def delete_passage(self, agent: AgentId, number: int, *, of: PrincipalId | None = None) -> None:
+        """For good. Raises UnknownPassage."""
+        card = await self._found(agent, of)
+        passage = await self._register.delete_passage(agent, number)
+        await self._index.forget(card.key.owner.id)
+        await self._host.passage_deleted(card, passage)
+
+    async def _found(self, agent: AgentId, of: PrincipalId | None) -> AgentCard:
+        card = await self._register.agent(agent)
+        if of is not None and card.key.owner.principal != of:
+            raise UnknownAgent(agent)
+        return card
+
+    async def _stand(self, agent: AgentId, standing: Standing, of: PrincipalId | None) -> AgentCard:
+        card = await self._found(agent, of)
+        if card.standing is Standing.RETIRED:
+            raise InvalidRequest(f"The agent `{agent}` is retired. Create it again first.", code="invalid_value")
+        await self._register.stand(agent, standing)
+        return await self._register.agent(agent)
+
+    def _by_a_person(self) -> Provenance:
+        return Provenance(Author.PERSON, self._clock.now_s())
+
+
+def _model(catalog: Catalog, template: str) -> str | None:
+    entries = catalog.entries()
+    own = next((entry.model for entry in entries if entry.template == template and entry.model), None)
+    return own or next((entry.model for entry in entries if entry.model == entry.name), None)
