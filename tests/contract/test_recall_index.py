@@ -276,3 +276,13 @@ async def test_a_folder_that_cannot_be_made_is_an_error_of_the_house(tmp_path):
     async with fts(tmp_path) as index:
         with pytest.raises(StoreUnavailable):
             await found(index, "cat")
+
+
+async def test_what_is_forgotten_is_gone_and_only_of_that_owner(index):
+    await add(index, said(1, "Her cat is called Bertrand."))
+    await add(index, said(1, "His cat is called Ludwig."), owner=BEN)
+    await index.forget(ADA)
+
+    assert 0 == await index.newest(ADA, Shelf.SAID)
+    assert () == tuple(await index.search(ADA, Search("cat")))
+    assert 1 == len(await index.search(BEN, Search("cat")))

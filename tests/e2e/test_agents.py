@@ -1,13 +1,14 @@
 """`librarian agents` and /librarian/agents, on a house of its own."""
 
 import json
+import os
+import subprocess
+import sys
+from typing import NamedTuple
 
 import pytest
-from typer.testing import CliRunner
 
-from librarian.__main__ import Premises
 from librarian.container import House
-from librarian.entrypoints.cli.main import make_cli
 from librarian.settings import Settings
 from tests.unit.edge_house import request
 
@@ -15,16 +16,30 @@ AGENTS = "/librarian/agents"
 
 
 @pytest.fixture
-def cli(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LIBRARIAN_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("LIBRARIAN_UPSTREAM__DISCOVER", "false")
+def cli(tmp_path):
+    house = {"LIBRARIAN_DATA_DIR": str(tmp_path / "data"), "LIBRARIAN_UPSTREAM__DISCOVER": "false"}
+    plain = {"TERM": "dumb", "COLUMNS": "200", "NO_COLOR": "1"}
 
     def run(*arguments, said=""):
-        plain = {"FORCE_COLOR": None, "TERM": "dumb", "COLUMNS": "200"}
-        return CliRunner(env=plain).invoke(make_cli(Premises), arguments, input=said)
+        done = subprocess.run(
+            [sys.executable, "-m", "librarian", *arguments],
+            cwd=tmp_path,
+            env=os.environ | house | plain,
+            input=said,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout)
 
     return run
+
+
+class Done(NamedTuple):
+    exit_code: int
+    output: str
 
 
 def test_the_command_line(cli):

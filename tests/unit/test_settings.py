@@ -8,7 +8,7 @@ import pytest
 from dotenv import dotenv_values
 from pydantic import BaseModel, SecretStr
 
-from librarian.domain.identity import LOCAL, owner_of
+from librarian.domain.identity import LOCAL, Principal, owner_of
 from librarian.domain.templates import Template
 from librarian.settings import (
     ALIASES,
@@ -556,3 +556,61 @@ def test_lettas_key_alone_moves_no_agents(monkeypatch):
     monkeypatch.setenv("LETTA_API_KEY", "secret")
 
     assert "embedded" == Settings().backend
+
+
+TOWER = """{"sage": {"owner": "acme/ada", "agent_id": "agent-2", "tools": ["dice.py"],
+ "tool_rules": [{"type": "exit_loop", "tool_name": "roll"}],
+ "mcp_servers": {"near": {"command": "python", "args": ["near.py"], "env": {"KEY": "sekret"}},
+ "far": {"url": "https://far.example/mcp", "auth_token": "sekret"}}}}"""
+
+
+def test_templates_arrive_whole(choose):
+    choose(LIBRARIAN_LETTA__TEMPLATES=TOWER)
+    (sage,) = Settings().templates
+
+    assert ("sage", "agent-2", "acme", "user:ada") == (
+        sage.name,
+        sage.agent,
+        sage.owner.principal,
+        sage.owner.subject,
+    )
+    assert ("dice.py",) == sage.tools
+    assert [
+        {"mcp_server_type": "stdio", "command": "python", "args": ["near.py"], "env": {"KEY": "sekret"}},
+        {
+            "mcp_server_type": "streamable_http",
+            "server_url": "https://far.example/mcp",
+            "custom_headers": None,
+            "auth_header": "Authorization",
+            "auth_token": "sekret",
+        },
+    ] == [server.config for server in sage.servers]
+
+
+def test_the_secrets_of_tools_are_not_shown(choose):
+    choose(LIBRARIAN_LETTA__TEMPLATES=TOWER)
+
+    assert "sekret" not in str(Settings().letta)
+
+
+def test_tools_for_a_template_of_the_catalog_are_named_by_its_agent(choose):
+    choose(
+        LIBRARIAN_MODELS='{"sage": {"agent_id": "agent-1", "owner": "acme"}}',
+        LIBRARIAN_LETTA__TEMPLATES='{"agent-1": {"tools": ["dice.py"]}}',
+    )
+
+    assert (Template("agent-1", "agent-1", owner_of(Principal("acme")), ("dice.py",)),) == Settings().templates
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LIBRARIAN_MODELS", '{"sage": {"agent_id": "agent-1", "template": "librarian"}}'),
+        ("LIBRARIAN_LETTA__TEMPLATES", '{"sage": {"mcp_servers": {"x": {}}}}'),
+        ("LIBRARIAN_LETTA__TEMPLATES", '{"sage": {"mcp_servers": {"x": {"command": "a", "url": "http://b"}}}}'),
+    ],
+)
+def test_templates_that_say_two_things_are_refused(choose, name, value):
+    choose(**{name: value})
+
+    assert name in refusal()

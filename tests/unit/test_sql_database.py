@@ -90,11 +90,16 @@ def test_a_file_that_is_no_database_says_so_and_is_left_alone(tmp_path):
 
 
 def test_it_can_be_opened_by_many_threads_at_once(database):
+    before = _writers()
     with ThreadPoolExecutor(8) as threads:
         for opened in [threads.submit(database.open) for _ in range(8)]:
             opened.result()
 
-    assert 1 == sum(thread.name == "sql-writer" for thread in threading.enumerate())
+    assert 1 == _writers() - before
+
+
+def _writers():
+    return sum(thread.name == "sql-writer" for thread in threading.enumerate())
 
 
 def test_several_open_one_new_file_at_once(tmp_path):

@@ -5,6 +5,7 @@ import atexit
 import logging
 import sys
 import threading
+from contextlib import suppress
 from typing import Protocol
 
 import orjson
@@ -54,8 +55,9 @@ class Gathered:
         with self._lock:
             lines, self._lines, self._loop = self._lines, [], None
             if lines:
-                self._file.write(b"\n".join(lines) + b"\n")
-                self._file.flush()
+                with suppress(OSError, ValueError):  # no turn fails because standard error is closed or full
+                    self._file.write(b"\n".join(lines) + b"\n")
+                    self._file.flush()
 
     def _schedule(self) -> None:
         try:
