@@ -138,6 +138,7 @@ class House(containers.DeclarativeContainer):
         threads=threads,
         kept=kept_memory,
         clock=clock,
+        house=database.provided.identity,
     )
     letta_models = providers.Singleton(
         LettaModels,

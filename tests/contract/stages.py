@@ -14,6 +14,7 @@ from librarian.settings import Settings
 from librarian.testing import ScriptedAgents, ScriptedModel
 from tests.fakes.overheard import Overheard, called, ended
 from tests.letta.server import LiveLetta
+from tests.letta.talk import opened
 
 
 class ScriptedStage:
@@ -70,7 +71,7 @@ class LettaStage:
     def __init__(self, request: pytest.FixtureRequest, tmp_path: Path) -> None:
         letta: LiveLetta = request.getfixturevalue("letta")
         self.model = letta.model
-        self.house = House(settings=Settings(_env_file=None, data_dir=tmp_path, letta={"base_url": letta.base_url}))
+        self.house = opened(letta, tmp_path)
         self.runtime: AgentRuntime = self.house.agents()
 
     async def __aenter__(self) -> Self:

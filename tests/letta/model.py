@@ -11,6 +11,9 @@ class LettaModel(ScriptedServer):
     By other names it would ask for `/responses`, or not know how many numbers an embedding has.
     """
 
+    embedding = "openai/text-embedding-3-small"
+    """By Letta's first choice, texts would go to a service of its makers'."""
+
     def __init__(self, *, port: int = 0) -> None:
         super().__init__(port=port)
         sizes = {"context_window": WINDOW_TOKENS, "max_model_len": WINDOW_TOKENS}

@@ -291,6 +291,7 @@ async def test_a_passage_is_deleted_on_the_server_too(open_house, letta):
     keep = house.keep_agents()
     view, _ = await keep.create("librarian", "Pat")
     passage = await keep.add_passage(view.card.id, "The key is under the mat.")
+    await house.letta_memory().aclose()
     ref = await ref_of(house, person="Pat")
     assert ["The key is under the mat."] == [p.text for p in await house.letta().memory.passages(ref)]
     await keep.delete_passage(view.card.id, passage.number)

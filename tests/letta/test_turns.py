@@ -6,16 +6,15 @@ from contextlib import aclosing
 
 import pytest
 
-from librarian.application.converse import Ask
 from librarian.application.ports.memory import AgentKey
-from librarian.container import House
 from librarian.domain.errors import LibrarianError
 from librarian.domain.identity import LOCAL, owner_of
 from librarian.domain.prompt import DEFAULT_BLOCKS, Sampling
 from librarian.domain.tools import ClientTools, ToolSpec
-from librarian.domain.transcript import Message, Role, Transcript, assistant, user
-from librarian.domain.turn import TurnBegan, TurnEnded, collected
-from librarian.settings import Settings
+from librarian.domain.transcript import Message, Role, assistant, user
+from librarian.domain.turn import TurnBegan, TurnEnded
+from tests.letta.spoken import text_of
+from tests.letta.talk import ask, opened, said, shown, taken
 
 pytestmark = pytest.mark.live
 WEATHER = ClientTools(
@@ -25,31 +24,9 @@ WEATHER = ClientTools(
 
 @pytest.fixture
 async def house(letta, tmp_path):
-    opened = House(settings=Settings(_env_file=None, data_dir=tmp_path, letta={"base_url": letta.base_url}))
-    yield opened
-    await opened.lifetime().aclose()
-
-
-def ask(*spoken, person="Ada", **more):
-    return Ask(model="librarian", transcript=Transcript(spoken), person=person, **more)
-
-
-async def said(house, *spoken, **more):
-    return await collected(house.converse()(ask(*spoken, **more)))
-
-
-async def taken(house, *spoken, **more):
-    async with aclosing(house.converse()(ask(*spoken, **more))) as events:
-        return [event async for event in events]
-
-
-def shown(request):
-    """What the model was shown but for the system message: role and text."""
-    return [(message["role"], _text(message["content"])) for message in request.messages if message["role"] != "system"]
-
-
-def _text(content):
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content or [])
+    house = opened(letta, tmp_path)
+    yield house
+    await house.lifetime().aclose()
 
 
 async def test_a_chat_of_twenty_turns_costs_twenty_calls_and_doubles_nothing(house, letta):
@@ -123,9 +100,9 @@ async def test_sixteen_chats_at_once_store_sixteen_facts(house, letta):
         return asked.messages[-1]["role"] == "user"
 
     for number in range(16):
-        letta.model.when(
-            lambda asked, n=number: notes(asked) and f"fact {n}." in _text(asked.messages[-1]["content"])
-        ).call("memory_insert", {"label": "human", "new_string": f"This is fact {number}."})
+        letta.model.when(lambda asked, n=number: notes(asked) and f"fact {n}." in text_of(asked.messages[-1])).call(
+            "memory_insert", {"label": "human", "new_string": f"This is fact {number}."}
+        )
     await asyncio.gather(*(said(house, user(f"Note fact {number}.")) for number in range(16)))
 
     memory = house.memory()

@@ -64,7 +64,7 @@ class World:
         self.model = Overheard(OfflineModel.plain())
         self.settings: dict[str, Any] = {"data_dir": data_dir, "upstream": {"discover": False}}
         if letta is not None:
-            self.settings["letta"] = {"base_url": letta.base_url}
+            self.settings["letta"] = {"base_url": letta.base_url, "embedding": letta.model.embedding}
             letta.model.when(lambda _: True).do(spoken_by(self.model))
         self.chats: dict[tuple[str, str], Chat] = {}
         self.system: dict[str, str] = {}

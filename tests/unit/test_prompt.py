@@ -37,8 +37,8 @@ def test_data_cannot_close_its_frame(close):
     hit = Hit(Entry(Shelf.PUT_BY, 1, hostile, 0.0), 1.0)
     told = system_message(Mode.AUTO, [Message(Role.SYSTEM, hostile)], [MemoryBlock("human", hostile)], hostile, [hit])
 
-    assert 4 == told.count("x&lt;")
-    assert hostile not in told
+    assert 3 == told.count("x&lt;")
+    assert 1 == told.count(hostile)  # the client's own system message is not data to it
 
 
 def test_what_is_recalled_fits_its_budget_once_and_in_time():

@@ -1,5 +1,6 @@
 """Carry one turn between a client and an agent."""
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,6 +23,7 @@ from librarian.domain.errors import AgentPaused, InvalidRequest, LibrarianError,
 from librarian.domain.identity import LOCAL, Principal, Purpose, owner_of
 from librarian.domain.mode import Evidence, Mode, ModeSelector
 from librarian.domain.prompt import PLAIN_SAMPLING, Prompt, Sampling, plain_system_message
+from librarian.domain.recall import Hit
 from librarian.domain.tools import NO_TOOLS, ClientTools
 from librarian.domain.transcript import Digest, Message, Reading, Role, Transcript
 from librarian.domain.turn import (
@@ -114,7 +116,9 @@ class Converse:
                 turn = TurnId(f"turn_{self._ids.new()}")
                 self._meter.turn_began(type(plan).__name__, mode.mode, self._clock.elapsed_s() - began_s)
                 yield TurnBegan(conversation.id, turn, type(plan).__name__, mode)
-                recalled = await self._remember(agent.owner, _last_said(ask.transcript), conversation.id)
+                recalled = _not_in(
+                    ask.transcript, await self._remember(agent.owner, _last_said(ask.transcript), conversation.id)
+                )
                 hearing = Hearing(
                     turn=turn,
                     conversation=conversation.id,
@@ -246,6 +250,14 @@ def _thread(conversation: Conversation) -> str | None:
 
 def _evidence(ask: Ask) -> Evidence:
     return Evidence(has_tools=bool(ask.tools.specs), structured=ask.structured)
+
+
+def _not_in(transcript: Transcript, hits: Sequence[Hit]) -> Sequence[Hit]:
+    """What the client sent along is in view already, in whichever conversation it was said before."""
+    if not hits:
+        return hits
+    said = {message.text for message in transcript.messages}
+    return [hit for hit in hits if hit.entry.text not in said]
 
 
 def _last_said(transcript: Transcript) -> str:

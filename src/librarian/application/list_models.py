@@ -13,6 +13,8 @@ from librarian.domain.errors import LibrarianError, UnknownModel
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 FRESH_S = 60.0
+FIRST_LISTING_S = 2.0
+"""How long the first request waits for the list; it goes on without."""
 NEVER_AGAIN_WITHIN_S = 5.0
 """How often, at most, an unknown name makes the house ask the upstream again."""
 
@@ -37,22 +39,24 @@ class ListModels:
         self._clock = clock
         self._catalog = Catalog(named, aliases, ())
         self._listed_at_s: float | None = None
-        self._refreshing: asyncio.Future[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._failure: LibrarianError | None = None
 
     async def __call__(self) -> Catalog:
         await self._refresh(FRESH_S)
         return self._catalog
 
     async def resolve(self, name: str) -> CatalogEntry:
-        """Does not wait for a name that is known already. Raises UnknownModel."""
+        """Raises UnknownModel; where the upstream could not say whether it has such a model, what it failed with."""
+        if self._listed_at_s is None:  # how much the default model can hold is not known before
+            await asyncio.wait({self._asked()}, timeout=FIRST_LISTING_S)
         try:
-            entry = self._catalog.resolve(name)
+            return self._catalog.resolve(name)
         except UnknownModel:
             await self._refresh(NEVER_AGAIN_WITHIN_S)
+            if self._failure is not None and name not in self._catalog:
+                raise self._failure from None
             return self._catalog.resolve(name)
-        if self._listed_at_s is None:  # how much its model can hold is not known before
-            self._refreshing = asyncio.ensure_future(self._refresh(FRESH_S))
-        return entry
 
     def window_tokens(self, entry: CatalogEntry) -> int:
         """How much the model behind an entry can hold at once."""
@@ -65,12 +69,25 @@ class ListModels:
         )
 
     async def _refresh(self, at_most_s: float) -> None:
-        if self._listed_at_s is not None and self._clock.elapsed_s() - self._listed_at_s < at_most_s:
+        """Returns once the list is no older than that, or could not be had."""
+        listed_at_s = self._listed_at_s if self._asking is None else None
+        if listed_at_s is not None and self._clock.elapsed_s() - listed_at_s < at_most_s:
             return
-        self._listed_at_s = self._clock.elapsed_s()
+        await asyncio.shield(self._asked())
+
+    def _asked(self) -> asyncio.Task[None]:
+        """One question at a time, for all who wait for its answer."""
+        if self._asking is None or self._asking.get_loop() is not asyncio.get_running_loop():
+            self._asking = asyncio.ensure_future(self._ask())
+        return self._asking
+
+    async def _ask(self) -> None:
         try:
-            cards = await self._model.models()
+            self._catalog = Catalog(self._named, self._aliases, await self._model.models())
+            self._failure = None
         except LibrarianError as error:
+            self._failure = error
             log.warning("models_not_listed", error=type(error).__name__)
-            return
-        self._catalog = Catalog(self._named, self._aliases, cards)
+        finally:
+            self._listed_at_s = self._clock.elapsed_s()
+            self._asking = None

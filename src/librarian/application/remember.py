@@ -73,7 +73,7 @@ class Remember:
         for shelf in Shelf:
             if search.shelf in (None, shelf):
                 await self._catch_up(owner.id, shelf)
-        hits = await self._index.search(owner.id, replace(search, limit=2 * search.limit))
+        hits = await self._index.search(owner.id, replace(search, limit=4 * search.limit + 20))
         said = await self._conversations.on_path([h.entry.number for h in hits if h.entry.shelf is Shelf.SAID])
         kept = await self._memory.passages_kept([h.entry.number for h in hits if h.entry.shelf is Shelf.PUT_BY])
         holding = {Shelf.SAID: said, Shelf.PUT_BY: kept}

@@ -61,6 +61,9 @@ class Catalog:
         except KeyError:
             raise UnknownModel(name) from None
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
     def entries(self) -> Sequence[CatalogEntry]:
         return tuple(self._entries.values())
 

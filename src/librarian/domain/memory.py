@@ -124,7 +124,12 @@ def _check_label(label: str, blocks: int) -> None:
 
 
 def touched(edit: BlockEdit, before: str) -> tuple[str, str]:
-    """The text that an edit took away and the text it put in its place, for taking it back."""
+    """The text that an edit took away and the text it put in its place, for taking it back.
+
+    All of the block where nothing was put: what is gone is found nowhere.
+    """
+    if isinstance(edit, Replace) and not edit.new_string:
+        return before, edit(before)
     match edit:
         case Append(_, content):
             return "", content
@@ -138,6 +143,8 @@ def touched(edit: BlockEdit, before: str) -> tuple[str, str]:
 
 def taken_back(current: str, took: str, put: str) -> str | None:
     """`current` without an edit that took `took` and put `put`; None where it cannot be told apart any more."""
+    if current == put:
+        return took
     if not put or current.count(put) != 1:
         return None
     if took:

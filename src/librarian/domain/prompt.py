@@ -88,7 +88,7 @@ def system_message(
     parts = [PERSONA, MANNER[mode]]
     client = "\n\n".join(message.text for message in overlay if message.text)
     if client:
-        parts.append(f"<client_system>\n{_data(client)}\n</client_system>")
+        parts.append(f"<client_system>\n{client}\n</client_system>")  # the client's own words, as they are
     if blocks:
         parts.append("<memory_blocks>\n" + "\n".join(_block(block) for block in blocks) + "\n</memory_blocks>")
     if summary:

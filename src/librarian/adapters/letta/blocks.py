@@ -5,7 +5,8 @@ Letta loses edits made at once, and keeps no limits. What its other users change
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 
@@ -25,6 +26,11 @@ from librarian.domain.recall import Entry
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
+HOUSE = f"{TAG}-house"
+BASE = f"{TAG}-base"
+"""The hash of what another wrote, that this was made of."""
+
+
 class LettaMemory:
     def __init__(
         self,
@@ -35,17 +41,21 @@ class LettaMemory:
         threads: ThreadStore,
         kept: MemoryStore,
         clock: Clock,
+        house: Callable[[], str],
     ) -> None:
-        """`kept`: the house's own store."""
+        """`kept`: the house's own store, which `house` names: gateways with other stores may use the same agents."""
         self._client = client
         self._backend = backend
         self._making = making
         self._threads = threads
         self._kept = kept
         self._clock = clock
+        self._house = house
+        self._bases: dict[tuple[AgentId, str], str | None] = {}
         self._stale: set[tuple[AgentId, str]] = set()
         self._locks: defaultdict[tuple[AgentId, str], asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._wrote: defaultdict[TurnId, list[tuple[AgentId, str | None]]] = defaultdict(list)
+        self._copying: set[asyncio.Task[str | None]] = set()
+        self._wrote: defaultdict[TurnId, list[tuple[AgentId, asyncio.Task[str | None] | None]]] = defaultdict(list)
 
     async def agent(self, key: AgentKey, beginning: Sequence[MemoryBlock]) -> AgentId:  # noqa: ARG002  Making has it
         agent, _ = await self._making.of(key)
@@ -77,24 +87,22 @@ class LettaMemory:
         return block
 
     async def put_by(self, agent: AgentId, text: str, tags: Sequence[str], by: Provenance) -> Passage:
+        """No turn waits for the vector that Letta makes of it."""
         passage = await self._kept.put_by(agent, text, tags, by)
-        ref = await self._threads.agent(self._backend, agent)
-        if ref is not None and passage.at_s == by.at_s:  # else it was there already
-            try:
-                theirs = await self._client.memory.put_by(ref, passage.text, passage.tags)
-            except LibrarianError as error:
-                log.warning("letta_passage_not_put_by", agent_id=agent, error=str(error))
-            else:
-                if by.turn is not None:
-                    self._wrote[by.turn].append((agent, theirs.id))
+        if passage.at_s == by.at_s:  # else it was there already
+            copying = asyncio.ensure_future(self._copied(agent, passage))
+            self._copying.add(copying)
+            copying.add_done_callback(self._copying.discard)
+            if by.turn is not None:
+                self._wrote[by.turn].append((agent, copying))
         return passage
 
     async def take_back(self, turn: TurnId, *, unless_settled: bool = False) -> int:
         undone = await self._kept.take_back(turn, unless_settled=unless_settled)
         wrote = self._wrote.pop(turn, [])
         if undone:
-            for agent, passage in wrote:
-                await self._unfollowed(agent, passage)
+            for agent, copying in wrote:
+                await self._unfollowed(agent, copying)
         return undone
 
     def settled(self, turn: TurnId) -> None:
@@ -107,24 +115,39 @@ class LettaMemory:
     async def passages_kept(self, numbers: Sequence[int]) -> frozenset[int]:
         return await self._kept.passages_kept(numbers)
 
+    async def aclose(self) -> None:
+        while self._copying:
+            await asyncio.wait(self._copying)
+
     async def _settled(self, agent: AgentId, ref: AgentRef, ours: MemoryBlock, theirs: Block | None) -> bool:
-        """Whether ours changed."""
+        """Whether ours changed. Of what was written by another at the same time, every line is kept."""
         if theirs is None:
             await self._client.memory.add_block(
                 ref, ours.label, ours.value, limit_chars=ours.limit_chars, description=ours.description
             )
             return False
+        self._bases[agent, ours.label] = self._base(theirs)
         if theirs.value == ours.value:
             return False
-        written = {TAG: told} if (told := (theirs.metadata or {}).get(TAG)) else {}
-        if written == mark(theirs.value) or not written:
+        written = theirs.metadata or {}
+        if written.get(TAG) is None or (written[TAG] == _hash(theirs.value) and not self._by_another(written)):
             await self._follow(agent, ours.label)
             return False
-        if written == mark(ours.value):
+        if _hash(ours.value) in {written[TAG], written.get(BASE)}:
             return await self._taken_over(agent, Rethink(ours.label, theirs.value))
         lines = theirs.value.split("\n")
         both = [*lines, *(line for line in ours.value.split("\n") if line not in lines)]
         return await self._taken_over(agent, Rethink(ours.label, "\n".join(both)))
+
+    def _by_another(self, written: Mapping[str, Any]) -> bool:
+        house = self._house()
+        return bool(written.get(HOUSE, house) != house)
+
+    def _base(self, theirs: Block) -> str | None:
+        """What we build upon: what somebody else wrote last."""
+        written = theirs.metadata or {}
+        ours = written.get(TAG) == _hash(theirs.value) and not self._by_another(written)
+        return written.get(BASE) if ours else _hash(theirs.value)
 
     async def _taken_over(self, agent: AgentId, edit: Rethink) -> bool:
         try:
@@ -148,18 +171,36 @@ class LettaMemory:
             if ref is None or block is None:
                 return
             try:
-                await self._client.memory.patch_block(ref, label, value=block.value, metadata=mark(block.value))
+                written = mark(block.value) | {HOUSE: self._house()}
+                if base := self._bases.get(key):
+                    written[BASE] = base
+                await self._client.memory.patch_block(ref, label, value=block.value, metadata=written)
             except LibrarianError as error:  # it is brought before the next turn
                 log.warning("letta_block_behind", agent_id=agent, label=label, error=str(error))
 
-    async def _unfollowed(self, agent: AgentId, passage: str | None) -> None:
+    async def _copied(self, agent: AgentId, passage: Passage) -> str | None:
+        """Letta's id of it."""
+        ref = await self._threads.agent(self._backend, agent)
+        if ref is None:
+            return None
+        try:
+            return (await self._client.memory.put_by(ref, passage.text, passage.tags)).id
+        except LibrarianError as error:
+            log.warning("letta_passage_not_put_by", agent_id=agent, error=str(error))
+            return None
+
+    async def _unfollowed(self, agent: AgentId, copying: asyncio.Task[str | None] | None) -> None:
         ref = await self._threads.agent(self._backend, agent)
         if ref is None:
             return
         try:
-            if passage is None:
+            if copying is None:
                 await self.blocks(agent)
-            else:
+            elif passage := await copying:
                 await self._client.memory.delete_passage(ref, passage)
         except LibrarianError as error:
             log.warning("letta_not_taken_back", agent_id=agent, error=str(error))
+
+
+def _hash(value: str) -> str:
+    return mark(value)[TAG]

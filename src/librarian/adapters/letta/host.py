@@ -72,6 +72,7 @@ class LettaHost:
         return await self._tooling.synchronise(dry_run=dry_run)
 
     async def retire(self, agent: AgentCard, *, forget: bool) -> None:
+        await self._memory.aclose()  # what is on its way there arrives first
         ref = await self._threads.agent(self._backend, agent.id)
         if ref is None:
             return
@@ -85,6 +86,7 @@ class LettaHost:
 
     async def passage_deleted(self, agent: AgentCard, passage: Passage) -> None:
         """Letta knows it by another name: it is found by its text."""
+        await self._memory.aclose()  # what is on its way there arrives first
         ref = await self._threads.agent(self._backend, agent.id)
         if ref is None:
             return

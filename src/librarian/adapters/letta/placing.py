@@ -1,7 +1,7 @@
 """Which of Letta's conversations a turn is taken on: the one that heard what went before, a branch, or a new one."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,8 @@ from librarian.domain.transcript import Message, Role
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
+THREAD = "conv-"
+"""How Letta's names of conversations begin; those of messages begin otherwise."""
 KEPT_THREADS = 4
 """Of one conversation: who regenerates again and again makes one each time."""
 
@@ -50,27 +52,26 @@ class Placing:
 
     async def place(self, hearing: Hearing, agent: AgentRef, handle: str, chosen: Chosen, *, anew: bool) -> Placed:
         """`anew`: on a new thread, whatever is known. Raises what LettaClient raises."""
-        settings = orjson.dumps([handle, chosen.model_settings], option=orjson.OPT_SORT_KEYS).decode()
         if not anew and isinstance(hearing.plan, Continue | Branch):
             known = await self._known(hearing, hearing.plan.at.id, agent)
             if known is not None:
-                thread, tip = known
-                if thread.settings != settings:
-                    await self._client.conversations.patch(
-                        thread.ref, model=handle, model_settings=chosen.model_settings
-                    )
-                    thread = replace(thread, settings=settings)
-                return Placed(thread, _delta(hearing.transcript.news, hearing.transcript.news_at, thread.kept), tip)
+                return await self._on(*known, hearing, handle, chosen)
+        told = wire.said(hearing.transcript.messages)
         made = await self._client.conversations.create(
             agent, model=handle, model_settings=chosen.model_settings, summary=f"librarian:{hearing.conversation}"
         )
-        thread = Thread(self._backend, ThreadRef(made.id), agent, hearing.conversation, settings=settings)
-        return Placed(thread, wire.said(hearing.transcript.messages), None)
+        thread = Thread(
+            self._backend, ThreadRef(made.id), agent, hearing.conversation, settings=_settings(handle, chosen)
+        )
+        return Placed(thread, told, None)
 
     async def put_away(self, thread: Thread, turn: TurnId, kept: tuple[KeptResult, ...]) -> None:
-        """The turn was taken whole: from now on the thread is found by it."""
+        """The turn was taken whole: from now on the thread is found by it, and it by its messages and by the thread
+        that they were said on: with that, Letta would delete them."""
         shown = (await self._client.conversations.get(thread.ref)).in_context_message_ids
         added = _added(shown, thread.last)
+        if added is not None:
+            added.insert(0, MessageRef(thread.ref))
         last = MessageRef(shown[-1]) if shown else None
         await self._threads.heard(replace(thread, last=last, kept=kept), turn, added)
         self._later(self._prune(thread.conversation))
@@ -80,14 +81,34 @@ class Placing:
         if placed.tip is not None:
             await self._threads.give_back(placed.thread, placed.tip)
         else:
-            self.drop(placed.thread)
+            self._later(self._delete(placed.thread))
 
-    def drop(self, thread: Thread) -> None:
-        self._later(self._delete(thread))
+    def leave(self, placed: Placed, turn: TurnId) -> None:
+        """Nobody can tell what was heard. Turns that were taken on it before are branched from as long as it is there:
+        so it stands for a turn that nothing goes on from, until it is pruned.
+        """
+        if placed.tip is not None:
+            self._later(self._stand(placed.thread, turn))
+        else:
+            self._later(self._delete(placed.thread))
 
     async def aclose(self) -> None:
         while self._clearing:
             await asyncio.wait(self._clearing)
+
+    async def _on(self, thread: Thread, tip: TurnId | None, hearing: Hearing, handle: str, chosen: Chosen) -> Placed:
+        """Ready to hear what is new."""
+        transcript, settings = hearing.transcript, _settings(handle, chosen)
+        try:
+            news = _delta(transcript.news, transcript.news_at, thread.kept)
+            if thread.settings != settings:
+                await self._client.conversations.patch(thread.ref, model=handle, model_settings=chosen.model_settings)
+        except Gone:
+            raise
+        except LibrarianError:
+            await self.unheard(Placed(thread, (), tip))
+            raise
+        return Placed(replace(thread, settings=settings), news, tip)
 
     async def _known(self, hearing: Hearing, at: TurnId, agent: AgentRef) -> tuple[Thread, TurnId | None] | None:
         """The thread of that turn; else a branch of what is known to have been heard up to it."""
@@ -95,14 +116,35 @@ class Placing:
         if thread is not None and thread.agent == agent:
             return thread, at
         path = await self._threads.path(self._backend, at)
-        if path is None or path[0] != agent or not path[1]:
+        if path is None or path[0] != agent:
+            return None
+        said = [ref for ref in path[1] if not ref.startswith(THREAD)]
+        said_on = {ref for ref in path[1] if ref.startswith(THREAD)}
+        if not said or not said_on:
             return None
         try:
-            branch = await self._client.agents.branch(agent, path[1])
+            branch = ThreadRef((await self._client.agents.branch(agent, said)).id)
         except Gone:
             return None
-        thread = Thread(self._backend, ThreadRef(branch.id), agent, hearing.conversation, path[1][-1])
-        return thread, None
+        thread = Thread(self._backend, branch, agent, hearing.conversation, said[-1])
+        return (thread, None) if await self._whole(thread, said_on) else None
+
+    async def _whole(self, branch: Thread, said_on: Collection[str]) -> bool:
+        """Letta would show the model nothing of messages whose own thread was deleted before they were branched."""
+        try:
+            await asyncio.gather(*map(self._client.conversations.get, said_on))
+        except LibrarianError as error:
+            self._later(self._delete(branch))
+            if not isinstance(error, Gone):
+                raise
+            return False
+        return True
+
+    async def _stand(self, thread: Thread, turn: TurnId) -> None:
+        try:
+            await self._threads.give_back(thread, turn)
+        except LibrarianError as error:
+            log.warning("letta_thread_not_kept", ref=thread.ref, error=str(error))
 
     async def _prune(self, conversation: ConversationId) -> None:
         for thread in await self._threads.prune(conversation, KEPT_THREADS):
@@ -112,6 +154,8 @@ class Placing:
         try:
             await self._client.conversations.settled(thread.ref)
             await self._client.conversations.delete(thread.ref)
+        except Gone:
+            return
         except LibrarianError as error:
             log.warning("letta_thread_not_deleted", ref=thread.ref, error=str(error))
 
@@ -119,6 +163,11 @@ class Placing:
         task = asyncio.ensure_future(work)
         self._clearing.add(task)
         task.add_done_callback(self._clearing.discard)
+
+
+def _settings(handle: str, chosen: Chosen) -> str:
+    """The same for the same."""
+    return orjson.dumps([handle, chosen.model_settings], option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _delta(news: Sequence[Message], at: int, kept: Sequence[KeptResult]) -> list[wire.Body]:

@@ -22,7 +22,14 @@ from librarian.application.engine.memory_tools import MemoryTools
 from librarian.application.ports.agents import Hearing
 from librarian.application.ports.threads import AgentRef, KeptResult
 from librarian.domain.conversation import TurnId
-from librarian.domain.errors import LibrarianError, StoreUnavailable
+from librarian.domain.errors import (
+    AgentUnavailable,
+    LibrarianError,
+    StoreUnavailable,
+    UnknownModel,
+    UpstreamBusy,
+    UpstreamRefused,
+)
 from librarian.domain.memory import MemoryBlock
 from librarian.domain.prompt import Prompt, system_message
 from librarian.domain.stops import Stops
@@ -83,11 +90,12 @@ class LettaAgents:
         try:
             for more_tries in reversed(range(TRIES)):
                 agent, ref = await self._making.of(hearing.agent)
-                placed, began = None, False
+                loose: Placed | None = None
+                began = False
                 try:
                     blocks = await self._memory.blocks(agent)
                     anew = more_tries < TRIES - 1
-                    placed = await self._placing.place(hearing, ref, handle, settings, anew=anew)
+                    placed = loose = await self._placing.place(hearing, ref, handle, settings, anew=anew)
                     speaking = _Speaking(self._client, placed, settings, hearing, self._most_steps)
                     tools = AgentTools(
                         partial(self._tools.run, hearing=hearing, agent=agent), hearing.tools.names, self._most_steps
@@ -99,6 +107,7 @@ class LettaAgents:
                             wrote = wrote or isinstance(event, MemoryChanged)
                             if isinstance(event, TurnEnded):
                                 await self._put_away(placed, hearing.turn, event, stopped=speaking.stopped)
+                                loose = None
                             yield event
                     ended = True
                     self._memory.settled(hearing.turn)
@@ -107,17 +116,20 @@ class LettaAgents:
                     if began or not more_tries:
                         raise
                     await self._lost(lost, hearing, ref)
-                    placed = None  # it is no use to anybody
-                except LibrarianError:
-                    if placed is not None and not began:
-                        await self._placing.unheard(placed)
+                except LibrarianError as error:
+                    if loose is not None and not began and _nothing_heard(error):
+                        await self._placing.unheard(loose)
+                        loose = None
                     raise
+                finally:
+                    self._left(loose, hearing.turn)
         finally:
             if wrote and not ended:
                 self._take_back(hearing.turn)
 
     async def aclose(self) -> None:
         await self._undone()
+        await self._memory.aclose()
         await self._placing.aclose()
         await self._client.aclose()
 
@@ -146,17 +158,26 @@ class LettaAgents:
 
     async def _put_away(self, placed: Placed, turn: TurnId, ended: TurnEnded, *, stopped: bool) -> None:
         if stopped:  # Letta was stopped in the middle, and has kept nothing of the turn
-            self._placing.drop(placed.thread)
+            self._placing.leave(placed, turn)
             return
         kept = _results(ended.steps) if ended.reason is StopReason.TOOL_CALLS else ()
-        await self._placing.put_away(placed.thread, turn, kept)
+        try:
+            await self._placing.put_away(placed.thread, turn, kept)
+        except LibrarianError as error:  # the turn is taken all the same; what follows it is told to a new thread
+            log.warning("letta_thread_not_put_away", ref=placed.thread.ref, error=str(error))
+            self._placing.leave(placed, turn)
+
+    def _left(self, loose: Placed | None, turn: TurnId) -> None:
+        """In the middle of the turn."""
+        if loose is not None:
+            self._placing.leave(loose, turn)
 
     async def _lost(self, lost: LibrarianError, hearing: Hearing, ref: AgentRef) -> None:
         log.info("letta_thread_lost", error=type(lost).__name__, conversation=hearing.conversation)
         if isinstance(lost, Gone) and lost.what is Missing.AGENT:
             await self._making.forget(hearing.agent, ref)
         elif isinstance(lost, Gone) and lost.what is Missing.HANDLE:
-            raise lost
+            raise lost if hearing.model is None else UnknownModel(hearing.model)
 
     async def _undone(self) -> None:
         """What an abandoned turn wrote is not before the eyes of the next."""
@@ -219,6 +240,13 @@ class _Speaking:
                         yield event
                     case Reasoned() | ToolCalled():
                         yield event
+
+
+def _nothing_heard(error: LibrarianError) -> bool:
+    """Of a turn whose first step failed so, Letta keeps nothing."""
+    return isinstance(error, UpstreamBusy) or (
+        isinstance(error, AgentUnavailable | UpstreamRefused) and not error.heard
+    )
 
 
 def _answers(messages: Sequence[Message]) -> list[wire.Result]:

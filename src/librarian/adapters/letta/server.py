@@ -19,6 +19,7 @@ Params = Mapping[str, str | int | Sequence[str]]
 Sleep = Callable[[float], Awaitable[None]]
 
 SUCCESS = range(200, 300)
+BROKEN = 500
 UNREACHED = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -107,6 +108,7 @@ class LettaServer:
                 complaint = b""
             finally:
                 await reply.aclose()
+            await _left(reply)
         raise self.refusals.by_status(reply.status_code, reply.headers, complaint, path)
 
     @contextmanager
@@ -142,6 +144,7 @@ class LettaServer:
             reply = await self._tried(method, path, body, params, again or _nothing_was_sent)
             if reply.status_code in SUCCESS:
                 return read(reply.content)
+            await _left(reply)
         raise self.refusals.by_status(reply.status_code, reply.headers, reply.content, path)
 
     async def _tried(
@@ -194,6 +197,13 @@ class LettaServer:
             finally:
                 del self._clients[loop]
                 self._keepers.pop(loop, None)
+
+
+async def _left(reply: httpx.Response) -> None:
+    """Letta closes the connection after a failure that it did not foresee: the next request must not be sent on it."""
+    stream = reply.extensions.get("network_stream")
+    if reply.status_code >= BROKEN and stream is not None:
+        await stream.aclose()
 
 
 def _encoded(body: object) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -131,12 +132,26 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
+    _keep_log(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
     if _version(connection) != HEAD:
         from librarian.adapters.sql.migrate import migrate  # noqa: PLC0415  seldom needed, and slow to import
 
         migrate(path)
+
+
+def _keep_log(connection: sqlite3.Connection) -> None:
+    """Two processes that begin a new file at once: SQLite refuses one of them without waiting for the other."""
+    until_s = time.monotonic() + WRITER_PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until_s:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _connection(uri: str, patience_s: float) -> sqlite3.Connection:

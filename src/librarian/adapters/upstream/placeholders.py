@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 DEEPEST = 8
+MOST_ITEMS = 3
+"""At every level: lists in lists grow by its powers."""
 FORMATS = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T12:00:00Z",
@@ -16,13 +18,20 @@ FORMATS = {
 Schema = Mapping[str, Any]
 
 
-def value(schema: object, text: str, root: Schema | None = None, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON
-    """Of an object, what is required. A text without rules of its own is `text`."""
+def value(schema: object, text: str) -> Any:  # noqa: ANN401 - any JSON
+    """Of an object, what is required. A text without rules of its own is `text`. Nothing, of what is no schema."""
+    try:
+        return _value(schema, text)
+    except (TypeError, ValueError, AttributeError, KeyError):
+        return {}
+
+
+def _value(schema: object, text: str, root: Schema | None = None, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON
     if not isinstance(schema, dict) or depth > DEEPEST:
         return text
     root = root if root is not None else schema
     if "$ref" in schema:
-        return value(_resolved(schema["$ref"], root), text, root, depth + 1)
+        return _value(_resolved(schema["$ref"], root), text, root, depth + 1)
     for fixed in ("const", "default"):
         if fixed in schema:
             return schema[fixed]
@@ -31,7 +40,7 @@ def value(schema: object, text: str, root: Schema | None = None, depth: int = 0)
     for choice in ("anyOf", "oneOf", "allOf"):
         if options := schema.get(choice):
             told = [option for option in options if isinstance(option, dict) and option.get("type") != "null"]
-            return value(told[0] if told else {"type": "null"}, text, root, depth + 1)
+            return _value(told[0] if told else {"type": "null"}, text, root, depth + 1)
     return _of_type(schema, text, root, depth)
 
 
@@ -40,10 +49,10 @@ def _of_type(schema: Schema, text: str, root: Schema, depth: int) -> Any:  # noq
         case "object":
             properties = schema.get("properties") or {}
             names = schema.get("required") or ()
-            return {name: value(properties.get(name, {}), text, root, depth + 1) for name in names}
+            return {name: _value(properties.get(name, {}), text, root, depth + 1) for name in names}
         case "array":
             item = schema.get("items", {})
-            return [value(item, text, root, depth + 1) for _ in range(min(schema.get("minItems", 0), 100))]
+            return [_value(item, text, root, depth + 1) for _ in range(min(schema.get("minItems", 0), MOST_ITEMS))]
         case "integer" | "number":
             return _number(schema)
         case "boolean":

@@ -41,11 +41,13 @@ class Counting:
     async def messages(self, messages: Sequence[Message], digests: Sequence[Digest], model: str) -> list[int]:
         """One count for each message, its overhead included."""
         keys = [(digest, model) for digest in digests]
-        new = {key: message for key, message in zip(keys, messages, strict=True) if key not in self._known}
+        known = {key: self._known[key] for key in keys if key in self._known}  # others may push some out meanwhile
+        new = {key: message for key, message in zip(keys, messages, strict=True) if key not in known}
         counted = await self.counts([written(message) for message in new.values()], model)
         for (key, message), tokens in zip(new.items(), counted, strict=True):
-            self._known[key] = tokens + MESSAGE_OVERHEAD_TOKENS + _pictures(message) * IMAGE_TOKENS
-        counts = [self._known[key] for key in keys]
+            known[key] = tokens + MESSAGE_OVERHEAD_TOKENS + _pictures(message) * IMAGE_TOKENS
+        self._known |= known
+        counts = [known[key] for key in keys]
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return counts

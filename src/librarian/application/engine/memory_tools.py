@@ -17,6 +17,8 @@ from librarian.domain.tools import ToolSpec
 from librarian.domain.transcript import Role, ToolCall
 
 MOST_FOUND = 50
+MOST_TAGS = 16
+TAG_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +171,13 @@ def _texts(arguments: Arguments, name: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
-        return (value,)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise MemoryRefused(f"`{name}` is a list of texts.")
-    return tuple(value)
+        value = [value]
+    if not isinstance(value, list) or len(value) > MOST_TAGS:
+        raise MemoryRefused(f"`{name}` is a list of at most {MOST_TAGS} texts.")
+    texts = tuple(_text({name: item}, name) for item in value)
+    if any(len(text) > TAG_CHARS for text in texts):
+        raise MemoryRefused(f"A text of `{name}` has {TAG_CHARS} characters at most.")
+    return texts
 
 
 def _whole_number(arguments: Arguments, name: str, otherwise: int) -> int:

@@ -16,6 +16,7 @@ from librarian.application.engine.memory_tools import MemoryTools
 from librarian.application.ports.agents import Hearing
 from librarian.application.ports.memory import MemoryStore
 from librarian.application.ports.models import LanguageModel
+from librarian.domain.compaction import answer_tokens
 from librarian.domain.conversation import TurnId
 from librarian.domain.errors import InvalidRequest, StoreUnavailable
 from librarian.domain.prompt import DEFAULT_BLOCKS
@@ -102,7 +103,8 @@ class EmbeddedAgents:
         if shown is None:  # the last turn does not fit, be it only by the guess after an upstream's overflow
             raise trial.overflow or refused
         if refused.code == "context_length_exceeded" and trial.overflow is None:
-            return _Trial(int(await self._counting.prompt(shown.prompt) * TIGHTER), refused)
+            answer = answer_tokens(hearing.sampling.max_tokens, trial.window_tokens)
+            return _Trial(int(await self._counting.prompt(shown.prompt) * TIGHTER) + answer, refused)
         if NO_TOOLS_HERE.search(str(refused)) and not hearing.tools.specs and hearing.model not in self._without_tools:
             # such a model has blocks and recall in view, and edits none
             self._without_tools.add(hearing.model)
