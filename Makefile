@@ -8,7 +8,8 @@ BIN     := .venv/bin
 RUNTIME := .venv/runtime.stamp
 DEV     := .venv/dev.stamp
 PIP     := -m pip --quiet --disable-pip-version-check
-PINNED  := install --require-hashes --requirement
+# Every package is listed, so nothing is to be resolved: older pips would look at releases that are not pinned.
+PINNED  := install --no-deps --require-hashes --requirement
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
