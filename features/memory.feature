@@ -47,6 +47,8 @@ Feature: Memory
       Then Ada is told that it went wrong
       And the librarian has nothing noted
 
+    # For Letta see tests/letta/test_turns.py: it takes a quarter of a minute.
+    @embedded
     Scenario: Many at once
       When Ada tells 16 chats at once a fact each to remember
       Then the librarian has noted all 16 facts

@@ -1,6 +1,8 @@
 Feature: Modes
   The librarian answers in two manners, and decides silently which one is wanted.
 
+  # Whoever answers, the choice is the same.
+  @embedded
   Scenario Outline: The manner follows the request
     When Ada asks "<request>"
     Then the librarian was told to answer as a <manner>
@@ -16,6 +18,8 @@ Feature: Modes
     When Ada asks "Where is Lisbon?"
     Then the librarian was told to decide by itself
 
+  # Whoever answers, the choice is the same.
+  @embedded
   Scenario Outline: A name decides
     When Ada asks "Tell me a story about the sea." of "<model>"
     Then the librarian was told to answer as a <manner>

@@ -83,11 +83,11 @@ async def test_two_gateways_at_once(letta, tmp_path, folders):
     houses = [opened(letta, tmp_path / folder) for folder in folders]
     for house in houses:
         await said(house, user("Hello."))
-    for number in range(8):
+    for number in range(6):
         letta.model.when(lambda asked, n=number: asked.messages[-1]["content"] == f"Note fact {n}.").call(
             "memory_insert", {"label": "human", "new_string": f"This is fact {number}."}
         )
-    await asyncio.gather(*(said(houses[number % 2], user(f"Note fact {number}.")) for number in range(8)))
+    await asyncio.gather(*(said(houses[number % 2], user(f"Note fact {number}.")) for number in range(6)))
     for house in houses * 2:
         await said(house, user("What do you know?"))
     last = letta.model.requests[-2:]
@@ -95,7 +95,7 @@ async def test_two_gateways_at_once(letta, tmp_path, folders):
         await house.lifetime().aclose()
 
     for request in last:
-        assert [] == [n for n in range(8) if f"This is fact {n}." not in _lines(request)]
+        assert [] == [n for n in range(6) if f"This is fact {n}." not in _lines(request)]
 
 
 def _lines(request):
