@@ -1,6 +1,5 @@
 """What requests for chats and for completions have in common."""
 
-import re
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from librarian.domain.errors import InvalidRequest
+from librarian.domain.identity import identifier
 from librarian.domain.prompt import PLAIN_SAMPLING, Sampling
 from librarian.entrypoints.http.openai.wire.decoding import Passed, kept
 
@@ -65,8 +65,8 @@ class Request(msgspec.Struct, kw_only=True):
     def person(self) -> str | None:
         """Whom the memory belongs to, where somebody is named. Raises InvalidRequest."""
         if self.safety_identifier:
-            return _identifier(self.safety_identifier, "safety_identifier")
-        return _identifier(self.user, "user") if self.user else None
+            return identifier(self.safety_identifier, "safety_identifier")
+        return identifier(self.user, "user") if self.user else None
 
 
 def sampling(request: Request, passed: Iterable[str], max_tokens: int | None) -> Sampling:
@@ -90,21 +90,3 @@ def require_one(number: int | None, param: str) -> None:
             param=param,
             code="unsupported_value",
         )
-
-
-_LONGEST_BYTES = 256
-_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
-
-
-def _identifier(value: str, param: str) -> str:
-    if len(value.encode()) > _LONGEST_BYTES:
-        raise InvalidRequest(
-            f"Invalid '{param}': it is longer than {_LONGEST_BYTES} bytes.", param=param, code="string_above_max_length"
-        )
-    if _CONTROL.search(value):
-        raise InvalidRequest(f"Invalid '{param}': it has control characters.", param=param, code="invalid_value")
-    if "{{" in value:  # a client's template that was never filled in
-        raise InvalidRequest(
-            f"Invalid '{param}': it still has a placeholder, `{{{{`.", param=param, code="invalid_value"
-        )
-    return value
