@@ -57,7 +57,9 @@ from librarian.application.ports.models import LanguageModel
 from librarian.application.ports.recall import RecallIndex
 from librarian.application.ports.threads import ThreadStore
 from librarian.application.ports.tokens import TokenCounter
+from librarian.application.reconcile import Reconcile
 from librarian.application.remember import Remember
+from librarian.application.replays import Replays
 from librarian.domain.mode import ModeSelector
 from librarian.domain.pool import AgentPool
 from librarian.entrypoints.http.app import make_front_door
@@ -231,10 +233,13 @@ class House(containers.DeclarativeContainer):
         Converse,
         agents=agents,
         register=register,
+        memory=memory,
         model=model,
         models=models,
         leases=leases,
         conversations=conversations,
+        reconcile=providers.Singleton(Reconcile, conversations=conversations, ids=ids),
+        replays=providers.Singleton(Replays, conversations=conversations, clock=clock),
         remember=remember,
         modes=providers.Singleton(ModeSelector),
         counting=counting,

@@ -80,7 +80,7 @@ async def test_a_thread_that_heard_nothing_is_given_back(store):
 async def settled(conversations, conversation, id_):
     digest = new_digest()
     await conversations.settle(record(conversation, id=TurnId(id_), digest=digest))
-    return await conversations.at(digest)
+    return await conversations.at((digest,))
 
 
 async def test_the_path_to_a_turn_is_all_that_was_added_on_the_way(store, conversations):

@@ -365,11 +365,21 @@ async def test_an_overflow_that_cannot_be_helped_is_the_upstreams(house, model):
         await taken(house, user("word " * 3000))
 
 
-async def test_a_thread_takes_one_turn_at_a_time(house, model):
-    events = await taken(house, user("Hello."))
-    thread = events[0].conversation
-    async with house.leases().hold(LOCAL.id, thread):
-        waiting = asyncio.ensure_future(taken(house, user("Hello."), assistant("Indeed."), user("Go on.")))
+async def test_who_finds_a_thread_engaged_branches_at_once(house):
+    tip = (await taken(house, user("Hello.")))[0].turn
+    async with house.leases().hold(LOCAL.id, tip):
+        events = await taken(house, user("Hello."), assistant("Indeed."), user("Go on."))
+
+    assert "Branch" == events[0].plan
+
+
+async def test_a_line_waits_for_its_turn_and_goes_on_after_it(house, model):
+    began = (await taken(house, user("Hello.")))[0]
+    async with house.leases().hold(LOCAL.id, began.conversation):
+        goes_on = taken(
+            house, user("Hello."), assistant("Indeed."), user("Go on."), conversation=began.conversation, line=True
+        )
+        waiting = asyncio.ensure_future(goes_on)
         while not house.pool().waiting:  # noqa: ASYNC110  the pool is pure: it has no event for it
             await asyncio.sleep(0)
         assert 1 == len(model.prompts)

@@ -37,7 +37,7 @@ def test_the_tip_is_continued_with_what_was_shown_beside_it():
 
 
 def test_a_turn_that_is_no_tip_is_branched_from_with_its_own_context():
-    known = KnownTurn(TURN, 7, TOLD.parent, Context(Summary("Earlier.", 1)))
+    known = KnownTurn(TURN, 7, TOLD.parent, Context(Summary("Earlier.", 1)), tip=False)
 
     assert Branch(known) == Conversation(ID, 8, known).plan(TOLD)
     assert known.context == context_of(Branch(known))

@@ -11,8 +11,10 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from librarian.domain.turn import Collected, StopReason, TextSpoken, ToolCalled, TurnEnded, Usage
-from librarian.entrypoints.http.openai.chat import Chunks, completion
+from librarian.domain.conversation import ConversationId, TurnId
+from librarian.domain.turn import Collected, StopReason, TextSpoken, ToolCalled, TurnBegan, TurnEnded, Usage
+from librarian.entrypoints.http.openai.chat import Chunks
+from librarian.entrypoints.http.openai.chat import Completion as Whole
 from librarian.entrypoints.http.openai.completions import Texts
 from librarian.entrypoints.http.openai.writing import FINISH_REASON
 
@@ -56,9 +58,21 @@ def stream(content, cast_to):
     return openai.Stream(cast_to=cast_to, response=response, client=CLIENT)
 
 
+def began(at_s=1_700_000_000):
+    return TurnBegan(ConversationId("conv_1"), TurnId("turn_" + "1" * 24), "Start", None, at_s)
+
+
 def written(events, ended, *, with_usage):
-    encode = Chunks("1" * 24, "librarian", 1_700_000_000, with_usage=with_usage)
-    return b"".join([encode.said(event) for event in events] + [encode.end(ended)])
+    encode = Chunks("librarian", with_usage=with_usage)
+    encode.begin(began())
+    return b"".join([encode.said(event) for event in events] + [encode.end(ended), encode.done()])
+
+
+def whole(model, at_s, said, ended):
+    answer = Whole(model)
+    answer.begin(began(at_s))
+    answer.choose(said, ended)
+    return answer.whole()
 
 
 @given(events=spoken(), ended=endings, with_usage=st.booleans())
@@ -84,7 +98,7 @@ def test_a_stream_is_read_as_it_was_said(events, ended, with_usage):
 @given(events=spoken(), ended=endings)
 def test_a_whole_reply_is_read_as_it_was_said(events, ended):
     said = collected(events)
-    reply = ChatCompletion.model_validate_json(completion("1" * 24, "librarian", 1_700_000_000, said, ended))
+    reply = ChatCompletion.model_validate_json(whole("librarian", 1_700_000_000, said, ended))
 
     choice = reply.choices[0]
     assert said.text == (choice.message.content or "")
@@ -98,7 +112,8 @@ def test_a_whole_reply_is_read_as_it_was_said(events, ended):
 
 @given(said=st.lists(texts), usage=usages, with_usage=st.booleans())
 def test_a_completion_is_read_as_it_was_said(said, usage, with_usage):
-    encode = Texts("1" * 24, "librarian", 1_700_000_000, with_usage=with_usage)
+    encode = Texts("librarian", with_usage=with_usage)
+    encode.begin(began())
     content = b"".join([encode.chunk(0, text) for text in said] + [encode.end(usage)])
 
     chunks = list(stream(content, Completion))
@@ -168,7 +183,7 @@ def test_a_turn_that_says_nothing_still_has_a_role_and_an_end():
 
 def test_a_whole_reply_has_the_fields_of_openais():
     said = collected([ToolCalled(0, "call_1", "look", "{}")])
-    reply = json.loads(completion("1" * 24, "m", 1, said, TurnEnded(StopReason.TOOL_CALLS, Usage(1, 2, 3, 4))))
+    reply = json.loads(whole("m", 1, said, TurnEnded(StopReason.TOOL_CALLS, Usage(1, 2, 3, 4))))
 
     assert {
         "id": "chatcmpl-" + "1" * 24,

@@ -153,6 +153,8 @@ def test_everything_reported_is_counted():
     pool.ask(PrincipalId("ada"), None, 0)
     pool.ask(PrincipalId("ada"), None, 0)
 
+    meter.identified("open-webui", "x-openwebui-chat-id", "", "chat")
+    meter.memory_withheld("unknown")
     meter.turn_began("Start", Mode.WORKER, 0.5)
     meter.turn_began("Task", None, 0.0)
     meter.turn_spoke(0.1)
@@ -165,8 +167,10 @@ def test_everything_reported_is_counted():
 
     counted = samples(registry)
     for name, value in {
-        ("librarian_turns_begun_total", "Start", "worker"): 1,
-        ("librarian_turns_begun_total", "Task", "none"): 1,
+        ("librarian_identity_resolution_total", "open-webui", "x-openwebui-chat-id", "none", "chat"): 1,
+        ("librarian_memory_withheld_total", "unknown"): 1,
+        ("librarian_plan_total", "Start", "worker"): 1,
+        ("librarian_plan_total", "Task", "none"): 1,
         ("librarian_lease_wait_seconds_count",): 2,
         ("librarian_first_event_seconds_count",): 1,
         ("librarian_turns_total", "length"): 1,

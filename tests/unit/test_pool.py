@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from librarian.adapters.pooling.local import LocalLeases
-from librarian.domain.errors import PoolExhausted
+from librarian.application.ports.leases import Held
+from librarian.domain.errors import ConversationEngaged, PoolExhausted
 from librarian.domain.identity import PrincipalId
 from librarian.domain.pool import AgentPool
 
@@ -29,15 +30,15 @@ class Pool(RuleBasedStateMachine):
         self.seated = []
         self.waiting = []
 
-    @rule(principal=PRINCIPALS, thread=THREADS)
-    def ask(self, principal, thread):
-        free = len(self.seated) < self.seats and thread not in self.engaged()
+    @rule(principal=PRINCIPALS, thread=THREADS, line=st.booleans())
+    def ask(self, principal, thread, line):
+        free = len(self.seated) < self.seats and not (line and thread in self.engaged())
         if not free and len(self.waiting) == self.places:
             with pytest.raises(PoolExhausted) as refused:
-                self.pool.ask(principal, thread, 0.0)
+                self.pool.ask(principal, thread, 0.0, line=line)
             assert 0 < refused.value.retry_after_s <= 120
             return
-        lease = self.pool.ask(principal, thread, 0.0)
+        lease = self.pool.ask(principal, thread, 0.0, line=line)
         assert free is lease.seated
         (self.seated if lease.seated else self.waiting).append(lease)
 
@@ -57,11 +58,13 @@ class Pool(RuleBasedStateMachine):
         lease = data.draw(st.sampled_from(self.waiting))
         self.waiting.remove(lease)
         if late:
-            assert isinstance(self.pool.give_up(lease), PoolExhausted)
+            engaged = lease.line and lease.thread in self.engaged()
+            refused = self.pool.give_up(lease)
+            assert isinstance(refused, ConversationEngaged if engaged else PoolExhausted)
         assert () == tuple(self.pool.give_back(lease))
 
     def engaged(self):
-        return {lease.thread for lease in self.seated if lease.thread is not None}
+        return {lease.thread for lease in self.seated if lease.thread is not None and not lease.beside}
 
     @invariant()
     def nobody_is_forgotten(self):
@@ -79,13 +82,14 @@ class Pool(RuleBasedStateMachine):
     @invariant()
     def a_thread_has_one_turn_at_most(self):
         if hasattr(self, "pool"):
-            threads = [lease.thread for lease in self.seated if lease.thread is not None]
+            threads = [lease.thread for lease in self.seated if lease.thread is not None and not lease.beside]
             assert len(threads) == len(set(threads))
+            assert not any(lease.line and lease.beside for lease in self.seated)
 
     @invariant()
     def nobody_waits_who_could_sit(self):
         if hasattr(self, "pool") and len(self.seated) < self.seats:
-            assert all(lease.thread in self.engaged() for lease in self.waiting)
+            assert all(lease.line and lease.thread in self.engaged() for lease in self.waiting)
 
     def teardown(self):
         """Everybody who waits is answered in the end."""
@@ -138,18 +142,22 @@ def leases(*, seats=1, places=10, patience_s=10.0):
     return LocalLeases(AgentPool(seats=seats, places=places, patience_s=patience_s), clock=StoppedClock())
 
 
+AT_ONCE = Held(waited=False, beside=False)
+WAITED = Held(waited=True, beside=False)
+
+
 class Turn:
     """One turn in a task of its own."""
 
-    def __init__(self, held, thread=None, principal=ADA):
+    def __init__(self, held, thread=None, *, line=False):
         self.seated, self.may_end = asyncio.Event(), asyncio.Event()
-        self.task = asyncio.create_task(self._take(held, thread, principal))
+        self.task = asyncio.create_task(self._take(held, thread, line=line))
 
-    async def _take(self, held, thread, principal):
-        async with held.hold(principal, thread) as waited:
+    async def _take(self, held, thread, *, line):
+        async with held.hold(ADA, thread, line=line) as place:
             self.seated.set()
             await self.may_end.wait()
-            return waited
+            return place
 
     async def end(self):
         self.may_end.set()
@@ -160,8 +168,8 @@ async def test_a_free_seat_is_taken_without_giving_way():
     others = []
     asyncio.get_running_loop().call_soon(others.append, "ran")
 
-    async with leases().hold(ADA, "a") as waited:
-        assert (False, []) == (waited, others)
+    async with leases().hold(ADA, "a") as place:
+        assert (AT_ONCE, []) == (place, others)
 
 
 async def test_who_waits_is_seated_when_a_seat_comes_back():
@@ -170,20 +178,41 @@ async def test_who_waits_is_seated_when_a_seat_comes_back():
     await first.seated.wait()
     second = Turn(held)
 
-    assert await first.end() is False
+    assert AT_ONCE == await first.end()
     await second.seated.wait()
-    assert await second.end() is True
+    assert WAITED == await second.end()
 
 
-async def test_a_thread_has_one_turn_at_a_time_and_other_threads_go_on():
+async def test_nobody_waits_for_a_thread():
     held = leases(seats=5)
     first = Turn(held, "a")
     await first.seated.wait()
-    second, other = Turn(held, "a"), Turn(held, "b")
+
+    assert Held(waited=False, beside=True) == await Turn(held, "a").end()
+    assert AT_ONCE == await first.end()
+    assert AT_ONCE == await Turn(held, "a").end()
+
+
+async def test_a_line_is_waited_for_and_others_go_on():
+    held = leases(seats=5)
+    first = Turn(held, "a", line=True)
+    await first.seated.wait()
+    second, other = Turn(held, "a", line=True), Turn(held, "b", line=True)
     await other.seated.wait()
 
     assert not second.seated.is_set()
-    assert [False, False, True] == [await turn.end() for turn in (other, first, second)]
+    assert [AT_ONCE, AT_ONCE, WAITED] == [await turn.end() for turn in (other, first, second)]
+
+
+async def test_a_line_that_stays_engaged_is_refused_in_its_own_words():
+    held = leases(seats=5, patience_s=0.01)
+    first = Turn(held, "a", line=True)
+    await first.seated.wait()
+
+    with pytest.raises(ConversationEngaged):
+        async with held.hold(ADA, "a", line=True):
+            pass
+    await first.end()
 
 
 async def test_patience_ends():
@@ -195,7 +224,7 @@ async def test_patience_ends():
         async with held.hold(ADA, None):
             pass
     await first.end()
-    assert await Turn(held, "b").end() is False
+    assert AT_ONCE == await Turn(held, "b").end()
 
 
 async def test_a_full_queue_refuses_at_once():
@@ -216,7 +245,7 @@ async def test_an_error_gives_the_seat_back():
         async with held.hold(ADA, "a"):
             raise ValueError("trouble")
 
-    assert await Turn(held, "a").end() is False
+    assert AT_ONCE == await Turn(held, "a").end()
 
 
 @pytest.mark.parametrize("already_seated", [False, True], ids=["while it waits", "in the moment it is seated"])
@@ -235,7 +264,7 @@ async def test_a_turn_that_is_cancelled_leaves_nothing_behind(already_seated):
         held.give_back(first)
 
     await third.seated.wait()
-    assert await third.end() is True
+    assert WAITED == await third.end()
 
 
 async def test_a_seat_that_comes_in_the_last_moment_is_taken():
@@ -250,5 +279,5 @@ async def test_a_seat_that_comes_in_the_last_moment_is_taken():
         pass  # so that its patience ends and the seat comes in one round of the loop
 
     await second.seated.wait()
-    assert await second.end() is True
-    assert await Turn(held, "b").end() is False
+    assert WAITED == await second.end()
+    assert AT_ONCE == await Turn(held, "b").end()

@@ -129,7 +129,7 @@ def test_it_serves_one_loop_after_another(database):
 
     for turn in turns:
         asyncio.run(store.settle(turn))
-    found = [asyncio.run(store.at(turn.digest)) for turn in turns]
+    found = [asyncio.run(store.at((turn.digest,))) for turn in turns]
 
     assert [turn.conversation.id for turn in turns] == [conversation.id for conversation in found]
 
@@ -169,7 +169,7 @@ async def test_what_is_closed_is_not_opened_by_accident(database):
     with pytest.raises(StoreUnavailable, match="closed"):
         await store.settle(record(new_conversation()))
     with pytest.raises(StoreUnavailable, match="closed"):
-        await store.at(turn.digest)
+        await store.at((turn.digest,))
 
 
 async def test_a_reader_cannot_write(database):
@@ -190,7 +190,7 @@ async def test_a_turn_that_cannot_be_settled_leaves_nothing(database):
     turns = [record(new_conversation(), template="forbidden" if n % 2 else "librarian") for n in range(10)]
 
     outcomes = await asyncio.gather(*(store.settle(turn) for turn in turns), return_exceptions=True)
-    found = [await store.at(turn.digest) is not None for turn in turns]
+    found = [await store.at((turn.digest,)) is not None for turn in turns]
 
     assert [type(None), StoreUnavailable] * 5 == [type(outcome) for outcome in outcomes]
     assert [True, False] * 5 == found

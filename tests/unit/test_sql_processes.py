@@ -36,7 +36,7 @@ async def go_on(turns):
         turn = record(conversation, heard=(user("x" * 5000),), reply=assistant("y" * 5000))
         await store.settle(turn)
         print(turn.digest.hex(), flush=True)
-        conversation = await store.at(turn.digest)
+        conversation = await store.at((turn.digest,))
 
 async def main():
     await asyncio.gather(*(go_on(int(sys.argv[3])) for _ in range(8)))
@@ -65,7 +65,7 @@ def settling(database, first, turns):
 
 async def found(database, digests):
     store = SqlConversations(database=database)
-    return [await store.at(Digest(bytes.fromhex(digest))) for digest in digests]
+    return [await store.at((Digest(bytes.fromhex(digest)),)) for digest in digests]
 
 
 async def test_two_processes_begin_and_write_one_file_at_once(database):

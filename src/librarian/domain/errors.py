@@ -9,9 +9,12 @@ LibrarianError
 |-- AddressRefused
 |-- UnknownModel(name)
 |-- UnknownAgent(name)
+|-- UnknownConversation(name)
 |-- UnknownPassage(number)
 |-- AgentPaused
 |-- PoolExhausted(retry_after_s)
+|-- ConversationEngaged(retry_after_s)
+|-- IdempotencyMismatch
 |-- UpstreamRefused(heard)
 |-- UpstreamBusy(retry_after_s)
 |-- UpstreamTimedOut
@@ -87,6 +90,14 @@ class UnknownAgent(LibrarianError):
         self.name = name
 
 
+class UnknownConversation(LibrarianError):
+    """There is no such conversation, or it is somebody else's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no conversation `{name}`.")
+        self.name = name
+
+
 class UnknownPassage(LibrarianError):
     """The agent's archive has no such passage."""
 
@@ -109,6 +120,21 @@ class PoolExhausted(LibrarianError):
     def __init__(self, retry_after_s: float) -> None:
         super().__init__("Every agent is engaged; please try again shortly.")
         self.retry_after_s = retry_after_s
+
+
+class ConversationEngaged(LibrarianError):
+    """A conversation that is a line has a turn under way, which took longer than this one could wait."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("Another turn of this conversation is under way; please try again shortly.")
+        self.retry_after_s = retry_after_s
+
+
+class IdempotencyMismatch(LibrarianError):
+    """The idempotency key was used before, for another request."""
+
+    def __init__(self) -> None:
+        super().__init__("This idempotency key was used before, for a request with another body.")
 
 
 class UpstreamRefused(LibrarianError):

@@ -4,7 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from librarian.domain.errors import PoolExhausted
+from librarian.domain.errors import ConversationEngaged, PoolExhausted
 from librarian.domain.identity import PrincipalId
 
 SHORTEST_RETRY_S = 1.0
@@ -13,16 +13,24 @@ LONGEST_RETRY_S = 120.0
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """A seat and the thread, or a place in the queue for them. `thread` None: a thread that nobody else knows."""
+    """A seat and the thread, or a place in the queue for them. `thread` None: a thread that nobody else knows.
+
+    `line`: it waits for its thread, too. Any other takes its seat beside the turn that holds the thread.
+    """
 
     principal: PrincipalId
     thread: str | None
     deadline_s: float
+    line: bool = False
     seated: bool = False
+    beside: bool = False
 
 
 class AgentPool:
-    """`seats` turns at once, one on a thread; `places` more may wait, served round robin over principals."""
+    """`seats` turns at once, one on a thread; `places` more may wait, served round robin over principals.
+
+    Nobody waits for a thread but on a line: who finds it engaged sits without it, and branches.
+    """
 
     def __init__(self, *, seats: int, places: int, patience_s: float) -> None:
         self._seats = seats
@@ -41,10 +49,10 @@ class AgentPool:
     def waiting(self) -> int:
         return self._waiting
 
-    def ask(self, principal: PrincipalId, thread: str | None, now_s: float) -> Lease:
+    def ask(self, principal: PrincipalId, thread: str | None, now_s: float, *, line: bool = False) -> Lease:
         """A seated lease, or one that waits. Raises PoolExhausted when the queue is full."""
-        lease = Lease(principal, thread, now_s + self._patience_s)
-        if self._taken < self._seats and thread not in self._engaged:
+        lease = Lease(principal, thread, now_s + self._patience_s, line)
+        if self._taken < self._seats and self._can_sit(lease):
             self._seat(lease)
             return lease
         if self._waiting >= self._places:
@@ -60,21 +68,27 @@ class AgentPool:
             return ()
         lease.seated = False
         self._taken -= 1
-        if lease.thread is not None:
+        if lease.thread is not None and not lease.beside:
             self._engaged.discard(lease.thread)
         return self._fill() if self._waiting else ()
 
-    def give_up(self, lease: Lease) -> PoolExhausted:
+    def give_up(self, lease: Lease) -> PoolExhausted | ConversationEngaged:
         """The refusal for a lease whose deadline has passed; it leaves the queue."""
         self._leave(lease)
-        return PoolExhausted(self._retry_after_s())
+        engaged = not self._can_sit(lease)
+        return ConversationEngaged(self._retry_after_s()) if engaged else PoolExhausted(self._retry_after_s())
 
     def _retry_after_s(self) -> float:
         return min(max(self._patience_s / 4, SHORTEST_RETRY_S), LONGEST_RETRY_S)
 
+    def _can_sit(self, lease: Lease) -> bool:
+        """Where there is a seat."""
+        return not lease.line or lease.thread not in self._engaged
+
     def _seat(self, lease: Lease) -> None:
         lease.seated = True
         self._taken += 1
+        lease.beside = lease.thread in self._engaged
         if lease.thread is not None:
             self._engaged.add(lease.thread)
 
@@ -98,7 +112,7 @@ class AgentPool:
         """The first that can sit, of the principal whose turn it is; who was served goes to the end."""
         for principal, queue in self._queues.items():
             for lease in queue:
-                if lease.thread not in self._engaged:
+                if self._can_sit(lease):
                     queue.remove(lease)
                     self._waiting -= 1
                     if queue:

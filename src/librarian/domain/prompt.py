@@ -45,6 +45,11 @@ MANNER = {
     ),
 }
 
+WITHOUT_MEMORY = (
+    "This request is answered without memory: nothing is known of the reader, nothing can be looked up or put by."
+)
+READ_ONLY = "This request may not change what is remembered: nothing can be put by."
+
 DEFAULT_BLOCKS = (
     MemoryBlock("persona", "I am the Librarian. I keep the record faithfully.", description="About yourself."),
     MemoryBlock("human", "", description="About the reader: name, life, likes, plans. One fact a line."),

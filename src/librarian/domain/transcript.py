@@ -104,6 +104,11 @@ class Transcript:
         return self.messages[: self.news_at]
 
     @property
+    def answers(self) -> bool:
+        """Whether the news begin with what the client's tools returned."""
+        return self.news_at < len(self.messages) and self.messages[self.news_at].role is Role.TOOL
+
+    @property
     def prefill(self) -> Message | None:
         """The assistant message that the client asks to have carried on, if it sent one last."""
         last = self.messages[-1] if self.messages else None
@@ -120,6 +125,11 @@ def chain(root: Digest, messages: Iterable[Message]) -> list[Digest]:
     return digests
 
 
+def own_digests(messages: Iterable[Message]) -> list[Digest]:
+    """One for each message, whatever came before it, in the order of the chain."""
+    return [Digest(sha256(_canonical(message)).digest()) for message in _in_order_of_calls(messages)]
+
+
 class Reading:
     """A transcript with its digests, worked out once for each request.
 
@@ -134,13 +144,28 @@ class Reading:
         self.digests = chain(root, transcript.messages)
         self.parent = self.digests[transcript.news_at - 1] if transcript.news_at else None
 
+    def earlier(self, most: int) -> list[tuple[Digest, int]]:
+        """Digests at which turns before the parent may have ended, the deepest first, and how many messages lie up
+        to each."""
+        found: list[tuple[Digest, int]] = []
+        for covers in range(self.transcript.news_at - 1, 0, -1):
+            if self.transcript.messages[covers - 1].role is Role.ASSISTANT:
+                found.append((self.digests[covers - 1], covers))
+                if len(found) == most:
+                    break
+        return found
+
     def after(self, reply: Message) -> Digest:
         """Where the chain stands once `reply` has been said: carried on, where the client began it."""
-        begun = self.transcript.prefill
-        if begun is None:
+        if self.transcript.prefill is None:
             return chain(self.digests[-1] if self.digests else self.root, (reply,))[0]
         before = self.digests[-2] if len(self.digests) > 1 else self.root
-        return chain(before, (reply._replace(text=begun.text + reply.text),))[0]
+        return chain(before, (self.carried_on(reply),))[0]
+
+    def carried_on(self, reply: Message) -> Message:
+        """`reply` as the client's next transcript has it: after the text that the client began it with."""
+        begun = self.transcript.prefill
+        return reply if begun is None else reply._replace(text=begun.text + reply.text)
 
 
 def _news_at(messages: Sequence[Message]) -> int:

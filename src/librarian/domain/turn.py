@@ -41,13 +41,15 @@ class Usage:
 class TurnBegan(NamedTuple):
     """The first event of every turn: a seat is held, nothing was asked of the agent yet.
 
-    A task has no conversation and no manner.
+    `turn` and `at_s`, in seconds since 1970, are those of the turn that is told again, where it is. Who speaks without
+    memory has no conversation, and a task no manner.
     """
 
     conversation: ConversationId | None
     turn: TurnId
     plan: str
     mode: ModeChoice | None
+    at_s: float = 0.0
 
 
 class Ignored(NamedTuple):

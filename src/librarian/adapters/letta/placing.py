@@ -22,7 +22,7 @@ from librarian.application.ports.threads import (
     ThreadRef,
     ThreadStore,
 )
-from librarian.domain.conversation import Branch, Continue, ConversationId, TurnId
+from librarian.domain.conversation import Branch, Continue, ConversationId, Resume, TurnId
 from librarian.domain.errors import LibrarianError
 from librarian.domain.transcript import Message, Role
 
@@ -52,7 +52,7 @@ class Placing:
 
     async def place(self, hearing: Hearing, agent: AgentRef, handle: str, chosen: Chosen, *, anew: bool) -> Placed:
         """`anew`: on a new thread, whatever is known. Raises what LettaClient raises."""
-        if not anew and isinstance(hearing.plan, Continue | Branch):
+        if not anew and isinstance(hearing.plan, Continue | Resume | Branch):
             known = await self._known(hearing, hearing.plan.at.id, agent)
             if known is not None:
                 return await self._on(*known, hearing, handle, chosen)

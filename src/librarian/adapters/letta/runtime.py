@@ -148,7 +148,8 @@ class LettaAgents:
             named = client.choice.name
             return tuple(spec for spec in client.specs if named is None or spec.name == named)
         theirs = client.specs if client.choice.use is not ToolUse.NONE else ()
-        return (*self._tools.specs(without=theirs), *theirs) if theirs else self._tools.specs()
+        ours = self._tools.specs(without=theirs, writes=hearing.writes)
+        return (*ours, *theirs) if theirs else ours
 
     async def _provider(self, handle: str) -> str | None:
         if handle not in self._models:

@@ -2,33 +2,73 @@
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import json
 
 from librarian.adapters.sql.database import Database, Row
 from librarian.adapters.sql.wire import from_context, from_messages, to_context, to_messages
-from librarian.application.ports.conversations import TurnRecord
-from librarian.domain.conversation import Conversation, ConversationId, KnownTurn, TurnId
+from librarian.application.ports.conversations import Answered, Request, TurnRecord
+from librarian.domain.conversation import Conversation, ConversationId, KnownTurn, PastTurn, TurnId
 from librarian.domain.identity import OwnerId
 from librarian.domain.recall import Entry, Shelf
 from librarian.domain.transcript import Digest, Message, Role
+from librarian.domain.turn import StopReason, Usage
 
-NEWEST_AT = (
-    "SELECT c.id, c.head, t.id, t.number, t.context FROM turn t JOIN conversation c ON c.id = t.conversation"
-    " WHERE t.digest_key = ? AND t.digest = ? ORDER BY t.number DESC LIMIT 1"
+_turn_at = (
+    "SELECT c.id, c.head, c.key, t.id, t.number, t.digest, t.context,"
+    " EXISTS (SELECT 1 FROM turn f WHERE f.parent = t.number)"
+    " FROM turn t JOIN conversation c ON c.id = t.conversation"
 )
-HEAD_AT = (
-    "SELECT c.id, c.head, t.id, t.number, t.context FROM turn t JOIN conversation c ON c.id = t.conversation"
-    " WHERE t.digest_key = ? AND t.digest = ? AND c.head = t.number ORDER BY t.number DESC LIMIT 1"
+_ALONE = "NOT EXISTS (SELECT 1 FROM turn f WHERE f.parent = t.number)"
+_THESE = "(SELECT value FROM json_each(?1))"
+_NEWEST = "ORDER BY t.number DESC LIMIT 1"
+_UNNAMED = "WHERE t.digest_key = ? AND t.digest = ? AND c.key IS NULL"
+_WITHIN = "WHERE t.digest_key = ? AND t.digest = ? AND c.id = ?"
+NEWEST_AT = f"{_turn_at} {_UNNAMED} {_NEWEST}"
+TIP_AT = f"{_turn_at} {_UNNAMED} AND {_ALONE} {_NEWEST}"
+NEWEST_WITHIN = f"{_turn_at} {_WITHIN} {_NEWEST}"
+TIP_WITHIN = f"{_turn_at} {_WITHIN} AND {_ALONE} {_NEWEST}"
+ANY_AT = f"{_turn_at} WHERE t.digest_key IN {_THESE} AND c.key IS NULL ORDER BY t.number DESC"
+ANY_WITHIN = f"{_turn_at} WHERE t.digest_key IN {_THESE} AND c.id = ?2 ORDER BY t.number DESC"
+NAMED = "SELECT head, key FROM conversation WHERE id = ? AND owner = ? AND template = ?"
+_known_turn = (
+    "SELECT t.id, t.number, t.digest, t.context, EXISTS (SELECT 1 FROM turn f WHERE f.parent = t.number) FROM turn t"
+)
+REFERRED = f"{_known_turn} WHERE t.conversation = ? AND t.ref = ? ORDER BY t.number DESC LIMIT 1"
+SAYING = f"{_known_turn} WHERE t.conversation = ? AND t.said_key = ? ORDER BY t.number DESC LIMIT ?"
+PATH = (
+    "WITH RECURSIVE above (number, parent, depth) AS ("
+    " SELECT number, parent, 1 FROM turn WHERE number = ?1"
+    " UNION ALL SELECT t.number, t.parent, a.depth + 1 FROM turn t JOIN above a ON t.number = a.parent"
+    " WHERE a.depth < ?2)"
+    " SELECT a.number, t.seed, t.heard, t.reply FROM above a JOIN turn t ON t.number = a.number ORDER BY a.depth"
+)
+_answered_turn = (
+    "SELECT t.id, r.digest, t.conversation, t.mode, t.reply, t.reason,"
+    " t.input_tokens, t.output_tokens, t.cached_tokens, t.reasoning_tokens, t.at_s"
+    " FROM request r JOIN turn t ON t.number = r.turn"
+)
+ANSWERED_BY_KEY = (
+    f"{_answered_turn} WHERE r.idempotency_key = ? AND r.idempotency = ? AND r.at_s > ? ORDER BY r.number DESC LIMIT 1"
+)
+ANSWERED_BY_DIGEST = (
+    f"{_answered_turn} WHERE r.digest_key = ? AND r.digest = ? AND r.at_s > ? ORDER BY r.number DESC LIMIT 1"
 )
 RECORD = (
     "INSERT INTO turn (id, conversation, parent, on_path, owner, digest_key, digest, model, mode, reason,"
-    " input_tokens, output_tokens, cached_tokens, reasoning_tokens, at_s, context, reply, heard, seed)"
-    " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " input_tokens, output_tokens, cached_tokens, reasoning_tokens, at_s, context, reply, heard, seed, said_key, ref)"
+    " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+REQUESTED = (
+    "INSERT INTO request (turn, at_s, digest_key, digest, idempotency_key, idempotency) VALUES (?, ?, ?, ?, ?, ?)"
+)
+FORGET_REQUESTS = (
+    "DELETE FROM request WHERE number <= (SELECT min(number) + 1 FROM request) AND (at_s < ? OR number < ?)"
 )
 BEGIN = (
-    "INSERT INTO conversation (id, owner, principal, subject, template, head, created_at_s)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO conversation (id, owner, principal, subject, template, key, head, created_at_s)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET head = excluded.head WHERE conversation.head IS NULL"
 )
 MOVE_HEAD = "UPDATE conversation SET head = ? WHERE id = ? AND head = ?"
@@ -40,6 +80,8 @@ SAID_SINCE = (
 )
 ON_PATH = "SELECT number FROM turn WHERE number IN (SELECT value FROM json_each(?)) AND on_path"
 
+REQUESTS_KEPT_S = 86_400.0
+MOST_REQUESTS = 1_000_000
 READ_AT_ONCE = 64
 """Turns: read in the loop's own thread, so a few, and then a few more."""
 
@@ -50,24 +92,50 @@ class SqlConversations:
     def __init__(self, *, database: Database) -> None:
         self._database = database
 
-    async def at(self, parent: Digest) -> Conversation | None:
-        place = (_key(parent), parent)
-        row = self._database.row(NEWEST_AT, place)
+    async def at(self, parents: Sequence[Digest], within: ConversationId | None = None) -> Conversation | None:
+        if len(parents) != 1:
+            return self._at_any(parents, within)
+        (parent,) = parents
+        newest, tip = (NEWEST_AT, TIP_AT) if within is None else (NEWEST_WITHIN, TIP_WITHIN)
+        place = (_key(parent), parent, *_given(within))
+        row = self._database.row(newest, place)
         if row is None:
             return None
-        if row[1] != row[3]:  # it went on from there: one that was alike so far may not have
-            row = self._database.row(HEAD_AT, place) or row
-        id_, head, turn, number, context = row
-        return Conversation(ConversationId(id_), head, KnownTurn(TurnId(turn), number, parent, to_context(context)))
+        if row[-1]:  # it went on from there: one that was alike so far may not have
+            row = self._database.row(tip, place) or row
+        return _conversation(row)
+
+    async def named(self, name: ConversationId, owner: OwnerId, template: str) -> Conversation | None:
+        row = self._database.row(NAMED, (name, owner, template))
+        return Conversation(name, row[0], key=row[1]) if row else None
+
+    async def referred(self, conversation: ConversationId, ref: str) -> KnownTurn | None:
+        row = self._database.row(REFERRED, (conversation, ref))
+        return _known(row) if row else None
+
+    async def saying(self, conversation: ConversationId, said: Digest, most: int) -> Sequence[KnownTurn]:
+        return [_known(row) for row in self._database.rows(SAYING, (conversation, _key(said), most))]
+
+    async def path(self, turn: int, most: int) -> Sequence[PastTurn]:
+        return [
+            PastTurn(number, to_messages(seed), to_messages(heard), _reply(reply))
+            for number, seed, heard, reply in self._database.rows(PATH, (turn, most))
+        ]
+
+    async def answered(self, request: Request, since_s: float) -> Answered | None:
+        asked, digest = ANSWERED_BY_DIGEST, request.digest
+        if request.idempotency is not None:
+            asked, digest = ANSWERED_BY_KEY, request.idempotency
+        row = self._database.row(asked, (_key(digest), digest, since_s))
+        return _answered(row) if row else None
 
     async def settle(self, turn: TurnRecord) -> None:
-        conversation, owner, usage = turn.conversation, turn.owner, turn.usage
-        parent = conversation.known.number if conversation.known else None
+        conversation, owner, usage, request = turn.conversation, turn.owner, turn.usage, turn.request
         owner_id = owner.id
         recorded = (
             turn.id,
             conversation.id,
-            parent,
+            turn.parent,
             owner_id,
             _key(turn.digest),
             turn.digest,
@@ -83,19 +151,25 @@ class SqlConversations:
             from_messages((turn.reply,)),
             from_messages(turn.heard),
             from_messages(turn.seed),
+            _key(turn.said) if turn.said is not None else None,
+            turn.ref,
         )
 
         def settle(connection: sqlite3.Connection) -> None:
             number = connection.execute(RECORD, recorded).lastrowid
+            if request is not None:
+                _keep_request(connection, request, number or 0, turn.at_s)
             if conversation.head is None:
-                begun = (conversation.id, owner_id, owner.principal, owner.subject, turn.template, number, turn.at_s)
-                moved = connection.execute(BEGIN, begun)
+                begun = (conversation.id, owner_id, owner.principal, owner.subject, turn.template, conversation.key)
+                moved = connection.execute(BEGIN, (*begun, number, turn.at_s)).rowcount
+            elif turn.aside:
+                moved = 0
             else:
-                moved = connection.execute(MOVE_HEAD, (number, conversation.id, conversation.head))
-            if not moved.rowcount:
+                moved = connection.execute(MOVE_HEAD, (number, conversation.id, conversation.head)).rowcount
+            if not moved:
                 connection.execute(TAKE_OFF_PATH, (number,))
-            elif parent != conversation.head:
-                _switch(connection, conversation.head, parent)
+            elif turn.parent != conversation.head:
+                _switch(connection, conversation.head, turn.parent)
 
         await self._database.write(settle)
 
@@ -112,6 +186,57 @@ class SqlConversations:
         if not numbers:
             return frozenset()
         return frozenset(number for (number,) in self._database.rows(ON_PATH, (json.encode(numbers),)))
+
+    def _at_any(self, parents: Sequence[Digest], within: ConversationId | None) -> Conversation | None:
+        """Of the first that is known at all."""
+        found: dict[bytes, list[Row]] = {}
+        keys = json.encode([_key(parent) for parent in parents])
+        sql = ANY_AT if within is None else ANY_WITHIN
+        for row in self._database.rows(sql, (keys, *_given(within))):
+            found.setdefault(row[5], []).append(row)
+        rows = next((found[parent] for parent in parents if parent in found), None)
+        return _conversation(next((row for row in rows if not row[-1]), rows[0])) if rows else None
+
+
+def _given(within: ConversationId | None) -> tuple[ConversationId, ...]:
+    return () if within is None else (within,)
+
+
+def _conversation(row: Row) -> Conversation:
+    name, head, key, *known = row
+    return Conversation(ConversationId(name), head, _known(known), key)
+
+
+def _known(row: Sequence[Any]) -> KnownTurn:
+    id_, number, digest, context, followed = row
+    return KnownTurn(TurnId(id_), number, Digest(digest), to_context(context), tip=not followed)
+
+
+def _answered(row: Row) -> Answered:
+    turn, request, conversation, mode, reply, reason, input_tokens, output_tokens, cached, reasoning, at_s = row
+    return Answered(
+        turn=TurnId(turn),
+        request=Digest(request),
+        conversation=ConversationId(conversation),
+        mode=mode,
+        reply=_reply(reply),
+        reason=StopReason(reason),
+        usage=Usage(input_tokens, output_tokens, cached, reasoning),
+        at_s=at_s,
+    )
+
+
+def _reply(column: bytes | None) -> Message:
+    (reply,) = to_messages(column)
+    return reply
+
+
+def _keep_request(connection: sqlite3.Connection, request: Request, turn: int, at_s: float) -> None:
+    """Each new one takes two old ones with it: so they never are many more than a day's."""
+    key = request.idempotency
+    kept = (turn, at_s, _key(request.digest), request.digest, _key(key) if key is not None else None, key)
+    number = connection.execute(REQUESTED, kept).lastrowid or 0
+    connection.execute(FORGET_REQUESTS, (at_s - REQUESTS_KEPT_S, number - MOST_REQUESTS))
 
 
 def _key(digest: Digest) -> int:

@@ -13,7 +13,7 @@ from librarian.adapters.sql.errors import TRANSLATED
 from librarian.adapters.sql.writer import Job, T, Writer
 from librarian.domain.errors import StoreUnavailable
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration. Known here, so that nothing need be imported to see that there is nothing to do."""
 PREFIX = "sqlite:///"
 WRITER_PATIENCE_S = 5.0

@@ -11,6 +11,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData()
@@ -21,6 +22,12 @@ NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
 def _numbered() -> Column[int]:
     return Column("number", NUMBER, primary_key=True)
+
+
+def _index_where_given(name: str, *columns: str) -> Index:
+    """Of rows whose last column is not null: they are few, and the others cost nothing."""
+    given = text(f"{columns[-1]} IS NOT NULL")
+    return Index(name, *columns, sqlite_where=given, postgresql_where=given)
 
 
 store = Table(
@@ -143,9 +150,29 @@ turn = Table(
     Column("reply", LargeBinary),
     Column("heard", LargeBinary),
     Column("seed", LargeBinary),
+    Column("said_key", BigInteger, comment="The beginning of the reply's own digest; null where nobody asks for it."),
+    Column("ref", Text, comment="The client's name for the reply."),
     Index("turn_by_id", "id", unique=True),
     Index("turn_by_digest", "digest_key"),
     Index("turn_by_owner", "owner", "number"),
+    _index_where_given("turn_by_parent", "parent"),
+    _index_where_given("turn_by_said", "conversation", "said_key"),
+    _index_where_given("turn_by_ref", "conversation", "ref"),
+)
+
+request = Table(
+    "request",
+    metadata,
+    _numbered(),
+    Column("turn", NUMBER, nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("digest_key", BigInteger, nullable=False, comment="The digest's first 8 bytes."),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("idempotency_key", BigInteger),
+    Column("idempotency", LargeBinary(32)),
+    Index("request_by_digest", "digest_key"),
+    _index_where_given("request_by_idempotency", "idempotency_key"),
+    comment="Which turn answered a request, for when it comes again: a day's worth.",
 )
 
 backend_agent = Table(

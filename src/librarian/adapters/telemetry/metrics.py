@@ -48,7 +48,10 @@ class PrometheusMeter:
         def time(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"librarian_{name}_seconds", text, buckets=buckets, registry=registry)
 
-        self._plans = count("turns_begun", "Turns that held a seat, by plan and mode.", "plan", "mode")
+        names = ("client", "conversation_by", "person_by", "purpose")
+        self._identities = count("identity_resolution", "How requests said who asks, where and what for.", *names)
+        self._withheld = count("memory_withheld", "Requests that ran without memory, by the reason why.", "why")
+        self._plans = count("plan", "Turns that began, by plan and mode.", "plan", "mode")
         self._turns = count("turns", "Turns that ended, by the reason why.", "reason")
         self._failures = count("turns_failed", "Turns that failed, by the error.", "error")
         self._tokens = count("tokens", "Tokens spent, by kind.", "kind")
@@ -65,6 +68,12 @@ class PrometheusMeter:
         if pool is not None:
             _watch("seats_taken", "Turns that hold a seat now.", registry, lambda: pool.taken)
             _watch("turns_waiting", "Turns that wait for a seat now.", registry, lambda: pool.waiting)
+
+    def identified(self, client: str, conversation_by: str, person_by: str, purpose: str) -> None:
+        self._identities[client, conversation_by or "none", person_by or "none", purpose].inc()
+
+    def memory_withheld(self, why: str) -> None:
+        self._withheld[(why,)].inc()
 
     def turn_began(self, plan: str, mode: Mode | None, waited_s: float) -> None:
         self._plans[plan, mode or "none"].inc()

@@ -52,29 +52,30 @@ class MemoryTools:
             "conversation_search": self._search_conversations,
         }
 
-    def specs(self, without: Sequence[ToolSpec] = ()) -> Sequence[ToolSpec]:
-        """All of them, but for those whose names the client took for its own."""
+    def specs(self, without: Sequence[ToolSpec] = (), *, writes: bool = True) -> Sequence[ToolSpec]:
+        """All of them, but for those whose names the client took for its own, and those that the turn may not use."""
+        ours = SPECS if writes else SEARCHES
         if not without:
-            return SPECS
+            return ours
         taken = {spec.name for spec in without}
-        return tuple(spec for spec in SPECS if spec.name not in taken)
+        return tuple(spec for spec in ours if spec.name not in taken)
 
     async def run(self, call: ToolCall, hearing: Hearing, agent: AgentId) -> Returned:
         """A refusal is something the agent reads. Raises StoreUnavailable."""
         by = Provenance(Author.AGENT, self._clock.now_s(), hearing.conversation, hearing.turn, call.id)
         try:
-            returned = await self._tool(call.name)(_arguments(call), hearing, agent, by)
+            tool = self._tool(call.name, writes=hearing.writes)
+            returned = await tool(_arguments(call), hearing, agent, by)
         except MemoryRefused as refused:
             return Returned(f"Error: {refused}", succeeded=False)
         if returned.changed is not None:
             self._meter.memory_changed("archive" if returned.changed == "archive" else "block")
         return returned
 
-    def _tool(self, name: str) -> Tool:
-        try:
-            return self._tools[name]
-        except KeyError:
-            raise MemoryRefused(f"There is no tool `{name}`.") from None
+    def _tool(self, name: str, *, writes: bool) -> Tool:
+        if name not in self._tools or not (writes or name in SEARCHING):
+            raise MemoryRefused(f"There is no tool `{name}`.")
+        return self._tools[name]
 
     def _editing(self, read: Callable[[Arguments], BlockEdit]) -> Tool:
         async def edit(arguments: Arguments, _: Hearing, agent: AgentId, by: Provenance) -> Returned:
@@ -299,3 +300,5 @@ SPECS = (
         end_date={"type": "string", "description": "ISO 8601; up to here. A day alone counts whole."},
     ),
 )
+SEARCHING = frozenset({"archival_memory_search", "conversation_search"})
+SEARCHES = tuple(spec for spec in SPECS if spec.name in SEARCHING)

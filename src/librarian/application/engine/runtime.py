@@ -94,7 +94,8 @@ class EmbeddedAgents:
         theirs = client.specs if client.choice.use is not ToolUse.NONE else ()
         if client.choice.demands or hearing.model in self._without_tools:
             return theirs
-        return (*self._tools.specs(without=theirs), *theirs) if theirs else self._tools.specs()
+        ours = self._tools.specs(without=theirs, writes=hearing.writes)
+        return (*ours, *theirs) if theirs else ours
 
     async def _once_more(
         self, trial: "_Trial", refused: InvalidRequest, hearing: Hearing, shown: Shown | None

@@ -16,7 +16,7 @@ from librarian.domain.turn import TurnStream
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hearing:
-    """All that one turn needs to know. `model` None: the default one."""
+    """All that one turn needs to know. `model` None: the default one. `writes`: whether it may change memory."""
 
     turn: TurnId
     conversation: ConversationId
@@ -30,6 +30,7 @@ class Hearing:
     tools: ClientTools
     recalled: Sequence[Hit]
     whole: bool
+    writes: bool = True
 
     @property
     def transcript(self) -> Transcript:

@@ -9,6 +9,14 @@ from librarian.domain.turn import StopReason, Usage
 class Meter(Protocol):
     """Labels come from our own words, never from a user's text."""
 
+    def identified(self, client: str, conversation_by: str, person_by: str, purpose: str) -> None:
+        """How a request said who asks, where and what for; where it said nothing, the word is empty."""
+        ...
+
+    def memory_withheld(self, why: str) -> None:
+        """A request ran without memory: the person is `unknown`, or `not_believed`."""
+        ...
+
     def turn_began(self, plan: str, mode: Mode | None, waited_s: float) -> None: ...
 
     def turn_spoke(self, after_s: float) -> None:

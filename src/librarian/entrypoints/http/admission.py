@@ -21,15 +21,35 @@ Client = tuple[str, int] | None
 
 FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 """What a proxy adds. Whoever stands behind it is not on this machine, or might not be."""
-SAID_ONCE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"x-librarian-mode")
+SAID_ONCE = (
+    b"host",
+    b"origin",
+    b"authorization",
+    b"content-type",
+    b"content-length",
+    b"idempotency-key",
+    b"x-librarian-conversation",
+    b"x-librarian-memory",
+    b"x-librarian-mode",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking, and what else their headers say."""
+    """Who is asking, and what else their headers and the address say.
+
+    `place`: the conversation that the address names; `forwarded`: the person that a verified token names.
+    """
 
     principal: Principal
     headers: Headers
+    place: str | None = None
+    forwarded: str | None = None
+
+    @property
+    def debugging(self) -> bool:
+        """Whether they want to know how the request was understood."""
+        return self.headers.get(b"x-librarian-debug") == b"1"
 
     @property
     def mode(self) -> Mode | None:
@@ -51,15 +71,17 @@ class Admission:
     def __init__(self, admit: Admit) -> None:
         self._admit = admit
 
-    def __call__(self, sent: Sequence[tuple[bytes, bytes]], client: Client = None) -> Caller:
-        """`client`: the address it came from, where the server knows. Raises NotAuthenticated, AddressRefused and
-        InvalidRequest."""
+    def __call__(self, sent: Sequence[tuple[bytes, bytes]], client: Client = None, place: str | None = None) -> Caller:
+        """`client`: the address it came from, where the server knows; `place` as in Caller.
+
+        Raises NotAuthenticated, AddressRefused and InvalidRequest.
+        """
         headers = dict(sent)
         if len(headers) < len(sent):
             _require_once(sent)
         if not self._admit.keys_required:
             _require_local(headers, client)
-        return Caller(self._admit(headers.get(b"authorization", b"")), headers)
+        return Caller(self._admit(headers.get(b"authorization", b"")), headers, place)
 
     def guest(self, sent: Sequence[tuple[bytes, bytes]], client: Client = None) -> Caller | None:
         """For rooms that are open to all: None for a stranger. Raises AddressRefused and InvalidRequest."""

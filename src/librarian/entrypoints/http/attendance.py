@@ -45,6 +45,19 @@ class Attended:
             raise UpstreamTimedOut(self._limit_s)
         return True
 
+    def has_left(self) -> bool:
+        """As far as the server knows; before anybody listens, it is asked without waiting."""
+        if self._gone is not None:
+            return self.left
+        asking = self._receive().__await__()
+        try:
+            next(asking)
+        except StopIteration as answer:
+            self.left = answer.value["type"] == "http.disconnect"
+        finally:
+            asking.close()
+        return self.left
+
     def _watch(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(max(self._limit_s - WATCH_AFTER_S, 0), self._expire)
         self._listen()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
+from urllib.parse import quote
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -16,6 +17,7 @@ from librarian.entrypoints.http.attendance import Attended
 from librarian.entrypoints.http.bodies import read_body, replayed, require_json
 from librarian.entrypoints.http.context import Visit
 from librarian.entrypoints.http.openai.errors import Refused, envelope, method_not_allowed, refusal
+from librarian.entrypoints.http.place import place_of, split_place
 from librarian.entrypoints.http.streams import NO_CONTENT, Pace, Reply
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -66,15 +68,18 @@ class FrontDoor:
         if scope["type"] != "http":
             await self._rest(scope, receive, send)
             return
-        label = self._label(scope["path"])
-        with Visit(self._ids.new(), scope["method"], label, clock=self._clock, meter=self._meter) as visit:
+        path, conversation = split_place(scope)
+        if conversation is not None:
+            scope = {**scope, "path": path, "raw_path": quote(path).encode()}
+        with Visit(self._ids.new(), scope["method"], self._label(path), clock=self._clock, meter=self._meter) as visit:
             reply = Reply(send, visit, bodiless=scope["method"] == "HEAD")
             try:
-                endpoint = self._hot.get(scope["path"])
+                place = place_of(conversation, scope["query_string"])
+                endpoint = self._hot.get(path)
                 if endpoint is None:
                     await self._pass_on(scope, receive, reply)
                 else:
-                    await self._serve(endpoint, scope, receive, reply)
+                    await self._serve(endpoint, scope, receive, reply, place)
             except ClientDisconnect:
                 visit.error = "ClientLeft"
             except TooLarge as error:
@@ -87,14 +92,15 @@ class FrontDoor:
                 log.exception("request_failed", exc_info=error)
                 await _refuse(error, reply)
 
-    async def _serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, reply: Reply) -> None:
-        caller = self._admission(scope["headers"], scope.get("client"))
+    async def _serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, reply: Reply, place: str | None) -> None:
+        caller = self._admission(scope["headers"], scope.get("client"), place)
         if scope["method"] != "POST":
             await _answer_no_post(scope, reply)
             return
         require_json(caller.headers)
         body = await read_body(caller.headers, receive, self._body_limit_bytes)
         async with Attended(receive, self._pace.turn_s) as attended:
+            reply.attended = attended
             await endpoint(body, caller, reply)
         if attended.left:
             reply.visit.error = "ClientLeft"

@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Send
 
+from librarian.domain.clients import Identified
+from librarian.domain.turn import TurnBegan
+from librarian.entrypoints.http.attendance import Attended
 from librarian.entrypoints.http.bodies import drain
 from librarian.entrypoints.http.context import Visit
 
@@ -26,7 +30,7 @@ class Reply:
     `recorded`: a turn was settled already, so a retry would tell the same thing twice.
     """
 
-    __slots__ = ("_bodiless", "_extras", "_send", "begun", "recorded", "streaming", "visit")
+    __slots__ = ("_bodiless", "_debugging", "_extras", "_send", "attended", "begun", "recorded", "streaming", "visit")
 
     def __init__(self, send: Send, visit: Visit, *, bodiless: bool = False) -> None:
         """`bodiless`: the answer to a HEAD."""
@@ -34,13 +38,27 @@ class Reply:
         self._bodiless = bodiless
         self._extras = [(b"x-request-id", visit.request_id.encode())]
         self.visit = visit
+        self._debugging = False
+        self.attended: Attended | None = None
         self.begun = False
         self.recorded = False
         self.streaming = False
 
-    def conversation(self, id_: str | None) -> None:
-        if id_ is not None:
-            self._extras.append((b"x-librarian-conversation", id_.encode()))
+    def identified(self, who: Identified) -> None:
+        """For whoever debugs: where what was found; never what it was."""
+        found = (
+            f"client={who.client}; conversation={who.conversation_by or 'transcript'};"
+            f" person={who.person_by or 'principal'}; purpose={who.purpose}; by={who.purpose_by or 'default'}"
+        )
+        self._extras.append((b"x-librarian-identified", found.encode()))
+        self._debugging = True
+
+    def began(self, began: TurnBegan, *, alone: bool = True) -> None:
+        """`alone`: one of several turns has no conversation to tell of."""
+        if began.conversation is not None and alone:
+            self._extras.append((b"x-librarian-conversation", began.conversation.encode()))
+        if self._debugging:
+            self._extras.append((b"x-librarian-plan", began.plan.encode()))
 
     def ignored(self, names: Sequence[str]) -> None:
         self._extras.append((b"x-librarian-ignored", ", ".join(names).encode()))
@@ -72,6 +90,11 @@ class Reply:
         if self._bodiless:
             message = {**message, "body": b""}
         await self._send(message)
+
+    def require_company(self) -> None:
+        """Before the last frame of an answer. Raises ClientDisconnect where nobody is there any more to have it."""
+        if self.attended is not None and self.attended.has_left():
+            raise ClientDisconnect
 
     async def _begin(self, status: int, headers: list[Header]) -> None:
         await self._send({"type": "http.response.start", "status": status, "headers": headers + self._extras})

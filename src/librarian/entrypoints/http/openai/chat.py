@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import structlog
 
@@ -10,15 +11,26 @@ from librarian.application.ports.clock import Clock
 from librarian.application.ports.meter import Meter
 from librarian.domain.turn import Collected, Ignored, TextSpoken, ToolCalled, TurnBegan, TurnEnded, TurnStream
 from librarian.entrypoints.http.admission import Caller
+from librarian.entrypoints.http.openai.asking import asked, attempt_of, identified
 from librarian.entrypoints.http.openai.wire import chat as wire
-from librarian.entrypoints.http.openai.writing import DONE, FINISH_REASON, JSON, quoted, usage_json
+from librarian.entrypoints.http.openai.writing import (
+    DONE,
+    FINISH_REASON,
+    JSON,
+    NOTHING,
+    answer_id,
+    quoted,
+    together,
+    usage_json,
+)
 from librarian.entrypoints.http.streams import Frames, Pace, Reply
 
 Converse = Callable[[Ask], TurnStream]
+PATH = "/v1/chat/completions"
 
 
 class ChatEndpoint:
-    """One instance serves every request."""
+    """One instance serves every request. Each choice is a turn; they are taken one after the other."""
 
     def __init__(self, converse: Converse, *, pace: Pace, clock: Clock, meter: Meter) -> None:
         self._converse = converse
@@ -30,65 +42,107 @@ class ChatEndpoint:
         """Raises InvalidRequest, and what Converse raises."""
         request = wire.decode(body)
         ask = wire.to_domain(request, caller.principal, caller.mode)
+        who = identified(request, ask.transcript, caller, has_tools=bool(ask.tools.specs))
+        self._meter.identified(who.client, who.conversation_by, who.person_by, who.purpose)
+        if caller.debugging:
+            reply.identified(who)
         structlog.contextvars.bind_contextvars(principal_id=ask.principal.id, model=ask.model)
+        ask = asked(ask, who, attempt_of(body, caller, PATH))
         if ask.whole:
-            await self._whole(ask, reply)
+            await self._whole(ask, request.n or 1, reply)
         else:
-            await self._stream(ask, reply, with_usage=request.wants_usage)
+            await self._stream(ask, request.n or 1, reply, with_usage=request.wants_usage)
 
-    async def _stream(self, ask: Ask, reply: Reply, *, with_usage: bool) -> None:
-        encode = Chunks(reply.visit.id, ask.model, self._clock.now_s(), with_usage=with_usage)
+    async def _stream(self, ask: Ask, choices: int, reply: Reply, *, with_usage: bool) -> None:
         asked_s = self._clock.elapsed_s()
         spoke = False
-        async with Frames(reply, self._pace) as out, aclosing(self._converse(ask)) as events:
-            async for event in events:
-                match event:
-                    case TextSpoken() | ToolCalled():
-                        if not spoke:
-                            spoke = True
-                            self._meter.turn_spoke(self._clock.elapsed_s() - asked_s)
-                        await out.say(encode.said(event))
-                    case TurnEnded():
-                        await out.say(encode.end(event), more=False)
-                    case TurnBegan(conversation):
-                        reply.conversation(conversation)
-                    case Ignored(names):
-                        reply.ignored(names)
+        began: TurnBegan | None = None
+        encode = Chunks(ask.model, with_usage=with_usage)
+        async with Frames(reply, self._pace) as out:
+            for choice in range(choices):
+                encode.choose(choice)
+                async with aclosing(self._converse(ask)) as events:
+                    async for event in events:
+                        match event:
+                            case TextSpoken() | ToolCalled():
+                                if not spoke:
+                                    spoke = True
+                                    self._meter.turn_spoke(self._clock.elapsed_s() - asked_s)
+                                await out.say(encode.said(event))
+                            case TurnEnded() if choice + 1 == choices:
+                                reply.require_company()
+                                await out.say(encode.end(event) + encode.done(), more=False)
+                            case TurnEnded():
+                                reply.recorded = True
+                                await out.say(encode.end(event))
+                            case TurnBegan() if not choice:
+                                began = event
+                                encode.begin(event)
+                                reply.began(event)
+                            case Ignored(names) if not choice:
+                                reply.ignored(names)
+                if choice + 1 < choices:
+                    ask = _next_choice(ask, began)
 
-    async def _whole(self, ask: Ask, reply: Reply) -> None:
-        said = Collected()
-        async with aclosing(self._converse(ask)) as events:
-            async for event in events:
-                match event:
-                    case TextSpoken(fragments):
-                        said.speak(fragments)
-                    case ToolCalled():
-                        said.call(event)
-                    case TurnEnded():
-                        body = completion(reply.visit.id, ask.model, self._clock.now_s(), said, event)
-                        await reply.at_once(200, JSON, body)
-                    case TurnBegan(conversation):
-                        reply.conversation(conversation)
-                    case Ignored(names):
-                        reply.ignored(names)
+    async def _whole(self, ask: Ask, choices: int, reply: Reply) -> None:
+        answer = Completion(ask.model)
+        began: TurnBegan | None = None
+        for choice in range(choices):
+            said = Collected()
+            async with aclosing(self._converse(ask)) as events:
+                async for event in events:
+                    match event:
+                        case TextSpoken(fragments):
+                            said.speak(fragments)
+                        case ToolCalled():
+                            said.call(event)
+                        case TurnEnded():
+                            answer.choose(said, event)
+                            if choice + 1 == choices:
+                                reply.require_company()
+                                await reply.at_once(200, JSON, answer.whole())
+                            reply.recorded = True
+                        case TurnBegan() if not choice:
+                            began = event
+                            answer.begin(event)
+                            reply.began(event)
+                        case Ignored(names) if not choice:
+                            reply.ignored(names)
+            if choice + 1 < choices:
+                ask = _next_choice(ask, began)
+
+
+def _next_choice(ask: Ask, began: TurnBegan | None) -> Ask:
+    """All choices are of the conversation that the first one is of."""
+    attempt = replace(ask.attempt, part=ask.choice + 1) if ask.attempt is not None else None
+    conversation = ask.conversation or (began.conversation if began is not None else None)
+    return replace(ask, choice=ask.choice + 1, conversation=conversation, reply_name=None, attempt=attempt)
 
 
 class Chunks:
     """Server-sent `chat.completion.chunk`s by template: what differs from frame to frame is spliced in."""
 
-    __slots__ = ("_calls", "_delta", "_end", "_opening", "_prefix", "_silence", "_with_usage")
+    __slots__ = ("_calls", "_delta", "_end", "_index", "_model", "_opening", "_prefix", "_silence", "_usage")
 
-    def __init__(self, id_: str, model: str, now_s: float, *, with_usage: bool) -> None:
+    def __init__(self, model: str, *, with_usage: bool) -> None:
+        self._model = quoted(model)
+        self._usage = NOTHING if with_usage else None
+        self._end = b',"usage":null}\n\n' if with_usage else b"}\n\n"
+        self._silence = b'},"logprobs":null,"finish_reason":null}]' + self._end
+        self._index = 0
+
+    def choose(self, index: int) -> None:
+        self._index = index
+        if index:
+            self._open()
+
+    def begin(self, began: TurnBegan) -> None:
+        """Named and dated by the turn: told again, it is the same."""
         self._prefix = (
             b'data: {"id":"chatcmpl-%b","object":"chat.completion.chunk","created":%d,"model":%b,"choices":['
-            % (id_.encode(), now_s, quoted(model))
+            % (answer_id(began), began.at_s, self._model)
         )
-        self._with_usage = with_usage
-        self._end = b',"usage":null}\n\n' if with_usage else b"}\n\n"
-        self._delta = self._prefix + b'{"index":0,"delta":{'
-        self._silence = b'},"logprobs":null,"finish_reason":null}]' + self._end
-        self._opening = self._delta + b'"role":"assistant","content":""' + self._silence
-        self._calls: dict[int, int] = {}
+        self._open()
 
     def said(self, event: TextSpoken | ToolCalled) -> bytes:
         """The first to be said has the role in front of it."""
@@ -96,9 +150,21 @@ class Chunks:
         return self._opened() + frames
 
     def end(self, ended: TurnEnded) -> bytes:
+        """The last of this choice."""
+        if self._usage is not None:
+            self._usage = together(self._usage, ended.usage)
         last = b'},"logprobs":null,"finish_reason":' + FINISH_REASON[ended.reason] + b"}]" + self._end
-        usage = self._prefix + b'],"usage":' + usage_json(ended.usage) + b"}\n\n" if self._with_usage else b""
-        return self._opened() + self._delta + last + usage + DONE
+        return self._opened() + self._delta + last
+
+    def done(self) -> bytes:
+        if self._usage is None:
+            return DONE
+        return self._prefix + b'],"usage":' + usage_json(self._usage) + b"}\n\n" + DONE
+
+    def _open(self) -> None:
+        self._delta = self._prefix + b'{"index":%d,"delta":{' % self._index
+        self._opening = self._delta + b'"role":"assistant","content":""' + self._silence
+        self._calls: dict[int, int] = {}
 
     def _opened(self) -> bytes:
         opening, self._opening = self._opening, b""
@@ -126,24 +192,44 @@ class Chunks:
         return self._delta + call + self._silence
 
 
-def completion(id_: str, model: str, now_s: float, said: Collected, ended: TurnEnded) -> bytes:
+class Completion:
     """The whole reply as one `chat.completion`."""
-    text = said.text
-    calls = b",".join(
-        b'{"id":%b,"type":"function","function":{"name":%b,"arguments":%b}}'
-        % (quoted(call.id), quoted(call.name), quoted(call.arguments))
-        for call in said.calls
-    )
-    return (
-        b'{"id":"chatcmpl-%b","object":"chat.completion","created":%d,"model":%b,"choices":[{"index":0,'
-        b'"message":{"role":"assistant","content":%b,"refusal":null%b},"logprobs":null,"finish_reason":%b}],"usage":%b}'
-        % (
-            id_.encode(),
-            now_s,
-            quoted(model),
-            b"null" if calls and not text else quoted(text),
-            b',"tool_calls":[' + calls + b"]" if calls else b"",
-            FINISH_REASON[ended.reason],
-            usage_json(ended.usage),
+
+    __slots__ = ("_began", "_choices", "_model", "_usage")
+
+    def __init__(self, model: str) -> None:
+        self._model = quoted(model)
+        self._choices: list[bytes] = []
+        self._usage = NOTHING
+
+    def begin(self, began: TurnBegan) -> None:
+        self._began = began
+
+    def choose(self, said: Collected, ended: TurnEnded) -> None:
+        """The next choice is complete."""
+        text = said.text
+        calls = b",".join(
+            b'{"id":%b,"type":"function","function":{"name":%b,"arguments":%b}}'
+            % (quoted(call.id), quoted(call.name), quoted(call.arguments))
+            for call in said.calls
         )
-    )
+        self._usage = together(self._usage, ended.usage)
+        self._choices.append(
+            b'{"index":%d,"message":{"role":"assistant","content":%b,"refusal":null%b},"logprobs":null,'
+            b'"finish_reason":%b}'
+            % (
+                len(self._choices),
+                b"null" if calls and not text else quoted(text),
+                b',"tool_calls":[' + calls + b"]" if calls else b"",
+                FINISH_REASON[ended.reason],
+            )
+        )
+
+    def whole(self) -> bytes:
+        return b'{"id":"chatcmpl-%b","object":"chat.completion","created":%d,"model":%b,"choices":[%b],"usage":%b}' % (
+            answer_id(self._began),
+            self._began.at_s,
+            self._model,
+            b",".join(self._choices),
+            usage_json(self._usage),
+        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import structlog
 
@@ -10,13 +11,14 @@ from librarian.application.ports.clock import Clock
 from librarian.application.ports.meter import Meter
 from librarian.domain.turn import Ignored, StopReason, TextSpoken, TurnBegan, TurnEnded, Usage
 from librarian.entrypoints.http.admission import Caller
+from librarian.entrypoints.http.openai.asking import asked, attempt_of, identified
 from librarian.entrypoints.http.openai.chat import Converse
 from librarian.entrypoints.http.openai.wire import completions as wire
-from librarian.entrypoints.http.openai.writing import DONE, FINISH_REASON, JSON, quoted, usage_json
+from librarian.entrypoints.http.openai.writing import DONE, FINISH_REASON, JSON, NOTHING, answer_id, quoted, usage_json
 from librarian.entrypoints.http.streams import Frames, Pace, Reply
 
 FINISHED = FINISH_REASON | {StopReason.TOOL_CALLS: FINISH_REASON[StopReason.END_OF_TURN]}
-NOTHING = Usage(0, 0)
+PATH = "/v1/completions"
 
 
 class CompletionsEndpoint:
@@ -32,9 +34,15 @@ class CompletionsEndpoint:
         """Raises InvalidRequest, and what Converse raises."""
         request = wire.decode(body)
         asks = wire.to_domain(request, caller.principal, caller.mode)
+        who = identified(request, asks[0].transcript, caller)
+        self._meter.identified(who.client, who.conversation_by, who.person_by, who.purpose)
+        if caller.debugging:
+            reply.identified(who)
         structlog.contextvars.bind_contextvars(principal_id=caller.principal.id, model=request.model)
+        attempt = attempt_of(body, caller, PATH)
+        asks = [asked(ask, who, replace(attempt, part=part)) for part, ask in enumerate(asks)]
         echoes = wire.to_prompts(request) if request.echo else [""] * len(asks)
-        texts = Texts(reply.visit.id, request.model, self._clock.now_s(), with_usage=request.wants_usage)
+        texts = Texts(request.model, with_usage=request.wants_usage)
         if request.stream:
             await self._stream(asks, echoes, texts, reply)
         else:
@@ -60,8 +68,9 @@ class CompletionsEndpoint:
                                 reply.recorded = True
                                 usage += spent
                                 await out.say(texts.chunk(index, before, FINISHED[reason]))
-                            case TurnBegan(conversation) if len(asks) == 1:
-                                reply.conversation(conversation)
+                            case TurnBegan() if not index:
+                                texts.begin(event)
+                                reply.began(event, alone=len(asks) == 1)
                             case Ignored(names) if not index:  # all prompts are asked alike
                                 reply.ignored(names)
             await out.say(texts.end(usage), more=False)
@@ -80,8 +89,9 @@ class CompletionsEndpoint:
                             reply.recorded = True
                             usage += spent
                             choices.append(choice(index, "".join(said), FINISHED[reason]))
-                        case TurnBegan(conversation) if len(asks) == 1:
-                            reply.conversation(conversation)
+                        case TurnBegan() if not index:
+                            texts.begin(event)
+                            reply.began(event, alone=len(asks) == 1)
                         case Ignored(names) if not index:  # all prompts are asked alike
                             reply.ignored(names)
         await reply.at_once(200, JSON, texts.whole(choices, usage))
@@ -90,16 +100,20 @@ class CompletionsEndpoint:
 class Texts:
     """`text_completion` objects, whole or as server-sent chunks."""
 
-    __slots__ = ("_prefix", "_usage", "_with_usage")
+    __slots__ = ("_model", "_prefix", "_usage", "_with_usage")
 
-    def __init__(self, id_: str, model: str, now_s: float, *, with_usage: bool) -> None:
-        self._prefix = b'{"id":"cmpl-%b","object":"text_completion","created":%d,"model":%b,"choices":[' % (
-            id_.encode(),
-            now_s,
-            quoted(model),
-        )
+    def __init__(self, model: str, *, with_usage: bool) -> None:
+        self._model = quoted(model)
         self._with_usage = with_usage
         self._usage = b',"usage":null' if with_usage else b""
+
+    def begin(self, began: TurnBegan) -> None:
+        """Named and dated by the first turn: told again, it is the same."""
+        self._prefix = b'{"id":"cmpl-%b","object":"text_completion","created":%d,"model":%b,"choices":[' % (
+            answer_id(began),
+            began.at_s,
+            self._model,
+        )
 
     def chunk(self, index: int, text: str, finish_reason: bytes = b"null") -> bytes:
         return b"data: " + self._prefix + choice(index, text, finish_reason) + b"]" + self._usage + b"}\n\n"

@@ -11,6 +11,8 @@ from librarian.domain.errors import (
     AgentPaused,
     AgentUnavailable,
     ContextOverflow,
+    ConversationEngaged,
+    IdempotencyMismatch,
     InvalidRequest,
     MemoryRefused,
     NotAuthenticated,
@@ -19,6 +21,7 @@ from librarian.domain.errors import (
     TooLarge,
     TurnFailed,
     UnknownAgent,
+    UnknownConversation,
     UnknownModel,
     UnknownPassage,
     UpstreamBusy,
@@ -90,9 +93,12 @@ ROWS: Mapping[type[Exception], Refusal] = {
     AddressRefused: Refusal(403, "permission_error", "address_refused"),
     UnknownModel: Refusal(404, INVALID, "model_not_found", "model"),
     UnknownAgent: Refusal(404, INVALID, "not_found"),
+    UnknownConversation: Refusal(404, INVALID, "not_found"),
     UnknownPassage: Refusal(404, INVALID, "not_found"),
     AgentPaused: Refusal(403, "permission_error", "agent_paused"),
     PoolExhausted: Refusal(429, "rate_limit_error", "pool_exhausted", retriable=True),
+    ConversationEngaged: Refusal(409, "conflict_error", "conversation_engaged", retriable=True),
+    IdempotencyMismatch: Refusal(409, "conflict_error", "idempotency_mismatch"),
     UpstreamRefused: Refusal(502, "server_error", "upstream_refused"),
     UpstreamBusy: Refusal(429, "rate_limit_error", "upstream_busy", retriable=True),
     UpstreamTimedOut: Refusal(504, "server_error", "upstream_timeout"),
@@ -111,7 +117,7 @@ def refusal(error: Exception) -> Refusal:
             return error.refusal
         case InvalidRequest():
             return replace(row, code=error.code or row.code, param=error.param)
-        case PoolExhausted() | UpstreamBusy():
+        case PoolExhausted() | ConversationEngaged() | UpstreamBusy():
             return replace(row, retry_after_s=error.retry_after_s)
         case UpstreamRefused() | AgentUnavailable():
             return replace(row, retriable=not error.heard)

@@ -2,10 +2,12 @@
 
 import orjson
 
-from librarian.domain.turn import StopReason, Usage
+from librarian.domain.turn import StopReason, TurnBegan, Usage
 
 DONE = b"data: [DONE]\n\n"
 JSON = [(b"content-type", b"application/json")]
+
+NOTHING = Usage(0, 0)
 
 FINISH_REASON = {
     StopReason.END_OF_TURN: b'"stop"',
@@ -22,6 +24,23 @@ def quoted(text: str) -> bytes:
         return said
     return (
         said.replace(b"\xc2\x85", b"\\u0085").replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    )
+
+
+def answer_id(began: TurnBegan) -> bytes:
+    """The digits of the turn's own id."""
+    return began.turn.removeprefix("turn_").encode()
+
+
+def together(before: Usage, spent: Usage) -> Usage:
+    """Of several choices: what they were asked is counted once."""
+    if before is NOTHING:
+        return spent
+    return Usage(
+        before.input_tokens,
+        before.output_tokens + spent.output_tokens,
+        before.cached_tokens,
+        before.reasoning_tokens + spent.reasoning_tokens,
     )
 
 

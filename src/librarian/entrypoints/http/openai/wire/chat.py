@@ -12,7 +12,7 @@ from librarian.domain.mode import Mode
 from librarian.domain.transcript import Transcript
 from librarian.entrypoints.http.openai.wire.decoding import Passed, decoder, kept
 from librarian.entrypoints.http.openai.wire.messages import ChatMessage, to_message
-from librarian.entrypoints.http.openai.wire.sampling import PASSED, Count, Request, require_one, sampling
+from librarian.entrypoints.http.openai.wire.sampling import PASSED, Count, Request, sampling
 from librarian.entrypoints.http.openai.wire.tools import NamedChoice, Tool, to_tools
 
 ALL_PASSED = (
@@ -33,8 +33,13 @@ ALL_PASSED = (
 )
 
 
+MOST_CHOICES = 16
+"""Each is a turn."""
+
+
 class ChatRequest(Request, kw_only=True):
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    n: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] | None = None
     max_completion_tokens: Count | None = None
     tools: list[Tool] | None = None
     tool_choice: str | NamedChoice | None = None
@@ -65,14 +70,12 @@ _decode_format = decoder(ResponseFormat)
 
 def to_domain(request: ChatRequest, principal: Principal, mode: Mode | None = None) -> Ask:
     """Raises InvalidRequest."""
-    require_one(request.n, "n")
     _refuse_functions(request)
     limits = [limit for limit in (request.max_tokens, request.max_completion_tokens) if limit is not None]
     return Ask(
         model=request.model,
         transcript=Transcript([to_message(message, at) for at, message in enumerate(request.messages)]),
         principal=principal,
-        person=request.person,
         mode=mode,
         sampling=sampling(request, ALL_PASSED, min(limits, default=None)),
         tools=to_tools(request.tools, request.tool_choice, parallel=request.parallel_tool_calls),

@@ -69,7 +69,6 @@ def _ask(request: CompletionRequest, prompt: str, principal: Principal, mode: Mo
         model=request.model,
         transcript=_gap(prompt, request.suffix or "") if gap else Transcript([user(prompt)]),
         principal=principal,
-        person=request.person,
         purpose=Purpose.TASK if gap else Purpose.CHAT,
         mode=mode,
         sampling=chosen,

@@ -1,13 +1,12 @@
 """What requests for chats and for completions have in common."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta
 
 from librarian.domain.errors import InvalidRequest
-from librarian.domain.identity import identifier
 from librarian.domain.prompt import PLAIN_SAMPLING, Sampling
 from librarian.entrypoints.http.openai.wire.decoding import Passed, kept
 
@@ -56,17 +55,11 @@ class Request(msgspec.Struct, kw_only=True):
     repetition_penalty: Passed = UNSET
     safety_identifier: str | None = None
     user: str | None = None
+    metadata: dict[str, Any] | None = None
 
     @property
     def wants_usage(self) -> bool:
         return self.stream_options is not None and bool(self.stream_options.include_usage)
-
-    @property
-    def person(self) -> str | None:
-        """Whom the memory belongs to, where somebody is named. Raises InvalidRequest."""
-        if self.safety_identifier:
-            return identifier(self.safety_identifier, "safety_identifier")
-        return identifier(self.user, "user") if self.user else None
 
 
 def sampling(request: Request, passed: Iterable[str], max_tokens: int | None) -> Sampling:
