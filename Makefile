@@ -13,7 +13,7 @@ PINNED  := install --no-deps --require-hashes --requirement
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve install test live letta letta-env lint format-check ruff types law check format coverage bench lock sdks clean
+.PHONY: help serve install test live letta letta-env lint format-check ruff types law check format coverage bench lock sdks clients clean
 
 help: ## List what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -63,6 +63,9 @@ bench: $(RUNTIME) ## Measure the gateway beside a plain pass-through (ARGS=...)
 
 sdks: .venv-openai2/made.stamp .venv-openai3/made.stamp ## Make an environment for each line of the official client
 
+clients: $(DEV) ## Record again what real clients ask, in .venv-clients (up to 3 GB, ARGS=...)
+	$(BIN)/python -m scripts.clients $(ARGS)
+
 # Versions less than a week old are left alone; UPGRADE=--upgrade moves the others on.
 LOCK = .venv-lock/bin/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --exclude-newer "7 days" $(UPGRADE)
@@ -76,7 +79,7 @@ lock: .venv-lock/made.stamp ## Pin the requirements again (UPGRADE=--upgrade)
 	$(subst "7 days",2026-05-20,$(LOCK)) requirements/letta.in --output-file requirements/letta.txt
 
 clean: ## Remove the environments and what the tools left behind
-	rm -rf .venv .venv-openai2 .venv-openai3 .venv-lock .venv-letta .letta build dist .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-openai2 .venv-openai3 .venv-lock .venv-letta .venv-clients .letta build dist .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

@@ -189,9 +189,26 @@ CODEX = Profile(
     cache_key_is_conversation=True,
 )
 
+AIDER = Profile(
+    name="aider",
+    # Recorded. It calls itself by the name of the library that it uses.
+    chores=(
+        Chore(
+            name="aider-commit",
+            opening="You are an expert software engineer that generates concise, one-line Git commit messages",
+        ),
+        Chore(name="aider-summary", opening="*Briefly* summarize this partial conversation about programming."),
+    ),
+)
+
 SDKS = (
+    # All recorded. LangChain, LiteLLM, AutoGen and llm do not tell themselves apart from the library that they use.
     Profile(name="openai-python", agents=(b"OpenAI/Python", b"AsyncOpenAI/Python")),
     Profile(name="openai-node", agents=(b"OpenAI/JS",)),
+    Profile(name="openai-agents", agents=(b"Agents/Python",)),
+    Profile(name="pydantic-ai", agents=(b"pydantic-ai/",)),
+    Profile(name="langchain-js", agents=(b"langchainjs-openai/",)),
+    Profile(name="ai-sdk", agents=(b"ai/", b"ai-sdk/")),
 )
 
 ANYBODY = Profile(
@@ -200,7 +217,7 @@ ANYBODY = Profile(
 )
 """Names that many gateways and programs agree on."""
 
-CLIENTS = (OPEN_WEBUI, LIBRECHAT, HOME_ASSISTANT, CONTINUE, OPENCODE, CLAUDE_CODE, CODEX, *SDKS)
+CLIENTS = (OPEN_WEBUI, LIBRECHAT, HOME_ASSISTANT, CONTINUE, OPENCODE, CLAUDE_CODE, CODEX, AIDER, *SDKS)
 
 HOUSE_CONVERSATION = "X-Librarian-Conversation"
 HOUSE_PARENT = "X-Librarian-Parent"
