@@ -128,7 +128,9 @@ class House(containers.DeclarativeContainer):
         model=own.letta.model,
         embedding=own.letta.embedding,
         templates=own.templates,
+        windows_tokens=own.windows_tokens,
         tooling=tooling,
+        clock=clock,
     )
     letta_memory: providers.Provider[MemoryStore] = providers.Singleton(
         LettaMemory,

@@ -40,6 +40,10 @@ def ring_bell(times: int) -> str:
 
 server.run()
 """
+MODEL = "openai-proxy/gpt-4o-mini"
+OTHER = "openai-proxy/text-embedding-3-small"
+"""It speaks as well as any: the scripted server heeds no names."""
+BARE = {handle: handle.partition("/")[2] for handle in (MODEL, OTHER)}
 LETTA_PYTHON = Path(__file__).resolve().parents[2] / ".venv-letta" / "bin" / "python"
 
 
@@ -47,9 +51,15 @@ LETTA_PYTHON = Path(__file__).resolve().parents[2] / ".venv-letta" / "bin" / "py
 async def open_house(letta, tmp_path):
     houses = []
 
-    def open_one(base_url=letta.base_url, data="data", models=None, **chosen):
+    def open_one(base_url=letta.base_url, data="data", models=None, windows=None, **chosen):
         told = {"base_url": base_url, **chosen}
-        settings = Settings(_env_file=None, data_dir=tmp_path / data, letta=told, models=models or {})
+        settings = Settings(
+            _env_file=None,
+            data_dir=tmp_path / data,
+            letta=told,
+            models=models or {},
+            windows_tokens=windows or {},
+        )
         houses.append(House(settings=settings))
         return houses[-1]
 
@@ -60,7 +70,7 @@ async def open_house(letta, tmp_path):
 
 async def made(letta, **more):
     """An agent that somebody made, who knows nothing of the house."""
-    body = {"name": "Sage", "model": "openai-proxy/gpt-4o-mini", "embedding": "openai/text-embedding-3-small"}
+    body = {"name": "Sage", "model": MODEL, "embedding": "openai/text-embedding-3-small"}
     body["memory_blocks"] = [
         {"label": "persona", "value": "I am the Sage of the mountain."},
         {"label": "human", "value": "The reader is called Grace."},
@@ -97,6 +107,51 @@ async def test_a_template_serves_its_owner_itself_and_others_by_agents_of_their_
     assert sage != await ref_of(house, sage, "Ben")
     assert "I am the Sage of the mountain." in bens
     assert "Grace" not in bens
+
+
+async def test_a_template_speaks_with_its_own_prompt_and_through_its_own_model(open_house, letta):
+    own = {"system": "You are the Sage. Speak in riddles.\n{CORE_MEMORY}", "model": OTHER, "context_window_limit": 9000}
+    sage = (await made(letta, **own))["id"]
+    house = open_house(models={"sage": {"agent_id": sage}, "plain": {"agent_id": sage, "model": MODEL}})
+    told = {}
+    for model, person in (("sage", None), ("sage", "Ben"), ("plain", None), ("librarian", None)):
+        await said(house, "Hello.", model=model, person=person)
+        request = letta.model.requests[-1]
+        told[model, person] = request.body["model"], request.messages[0]["content"]
+
+    handles = {who: model for who, (model, _) in told.items()}
+    ours = {who for who, (_, system) in told.items() if "You are the Librarian." in system}
+    theirs = {who for who, (_, system) in told.items() if system.startswith("You are the Sage. Speak in riddles.")}
+    assert {("sage", None): BARE[OTHER], ("sage", "Ben"): BARE[OTHER]} == {
+        who: model for who, model in handles.items() if model != BARE[MODEL]
+    }
+    assert {("librarian", None)} == ours
+    assert set(told) - ours == theirs
+    assert all("memory_insert" in system and "{CORE_MEMORY}" not in system for _, system in told.values())
+    assert 9000 == (await house.letta().agents.get(await ref_of(house, sage, "Ben"))).llm_config.context_window
+
+
+async def test_a_template_that_changes_is_followed_and_one_that_is_gone_is_remembered(open_house, letta, monkeypatch):
+    monkeypatch.setattr("librarian.adapters.letta.making.FRESH_S", 0.0)
+    sage = (await made(letta, system="You are the Sage.", model=OTHER))["id"]
+    house = open_house(models={"sage": {"agent_id": sage}})
+    await said(house, "Hello.", model="sage", person="Ben")
+    assert [OTHER] == [view.model for view in await house.keep_agents().list()]
+    async with letta.client() as client:
+        await client.patch(f"/v1/agents/{sage}", json={"system": "You are the Hermit."})
+        await said(house, "Hello.", model="sage", person="Ben")
+        assert letta.model.requests[-1].messages[0]["content"].startswith("You are the Hermit.")
+        await client.delete(f"/v1/agents/{sage}")
+    await said(house, "Hello.", model="sage", person="Ben")
+
+    assert letta.model.requests[-1].messages[0]["content"].startswith("You are the Hermit.")
+
+
+async def test_an_agents_window_is_what_is_configured(open_house, letta):
+    house = open_house(windows={"*": 16_000})
+    await said(house, "Hello.")
+
+    assert 16_000 == (await house.letta().agents.get(await ref_of(house))).llm_config.context_window
 
 
 async def test_what_others_change_in_a_template_is_taken_over_and_never_overwritten(open_house, letta):

@@ -31,7 +31,7 @@ from librarian.domain.errors import (
     UpstreamRefused,
 )
 from librarian.domain.memory import MemoryBlock
-from librarian.domain.prompt import Prompt, system_message
+from librarian.domain.prompt import IDENTITY, Prompt, system_message
 from librarian.domain.stops import Stops
 from librarian.domain.tools import ToolSpec, ToolUse
 from librarian.domain.transcript import Message, Role
@@ -82,7 +82,8 @@ class LettaAgents:
 
     async def take_turn(self, hearing: Hearing) -> TurnStream:
         await self._undone()
-        handle = hearing.model or await self._making.model()
+        pattern = await self._making.pattern(hearing.agent.template)
+        handle = hearing.model or pattern.handle or await self._making.model()
         settings = chosen(handle, await self._provider(handle), hearing.sampling)
         if settings.ignored:
             yield Ignored(settings.ignored)
@@ -100,7 +101,7 @@ class LettaAgents:
                     tools = AgentTools(
                         partial(self._tools.run, hearing=hearing, agent=agent), hearing.tools.names, self._most_steps
                     )
-                    prompt = self._prompt(hearing, blocks, handle)
+                    prompt = self._prompt(hearing, blocks, handle, pattern.identity or IDENTITY)
                     async with aclosing(steps(speaking.speak, self._counting, prompt, tools)) as events:
                         async for event in events:
                             began = True
@@ -133,10 +134,12 @@ class LettaAgents:
         await self._placing.aclose()
         await self._client.aclose()
 
-    def _prompt(self, hearing: Hearing, blocks: Sequence[MemoryBlock], handle: str) -> Prompt:
+    def _prompt(self, hearing: Hearing, blocks: Sequence[MemoryBlock], handle: str, identity: str) -> Prompt:
         """`messages` are there to be counted; Letta is told its own way."""
         client = hearing.tools
-        system = system_message(hearing.mode, hearing.transcript.overlay, blocks, "", hearing.recalled)
+        system = system_message(
+            hearing.mode, hearing.transcript.overlay, blocks, "", hearing.recalled, identity=identity
+        )
         if client.choice.demands:  # Letta takes no tool_choice
             named = f"the tool `{client.choice.name}`" if client.choice.name else "one of the tools"
             system = f"{system}\n\n{MUST_CALL.format(named)}"
