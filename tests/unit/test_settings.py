@@ -580,9 +580,7 @@ def test_templates_arrive_whole(choose):
         {
             "mcp_server_type": "streamable_http",
             "server_url": "https://far.example/mcp",
-            "custom_headers": None,
-            "auth_header": "Authorization",
-            "auth_token": "sekret",
+            "custom_headers": {"Authorization": "sekret"},
         },
     ] == [server.config for server in sage.servers]
 

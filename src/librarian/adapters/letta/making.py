@@ -10,7 +10,7 @@ from librarian.adapters.letta.answers import Agent, Block, Tool
 from librarian.adapters.letta.client import LettaClient
 from librarian.adapters.letta.errors import Gone
 from librarian.adapters.letta.tags import TAG, mark, tags_of
-from librarian.adapters.letta.tooling import Tooling
+from librarian.adapters.letta.tooling import Tooling, lent
 from librarian.application.ports.clock import Clock
 from librarian.application.ports.memory import AgentId, AgentKey, MemoryStore
 from librarian.application.ports.threads import AgentRef, Backend, ThreadStore
@@ -163,7 +163,8 @@ class Making:
 
     async def _made(self, key: AgentKey, agent: AgentId, template: Template) -> AgentRef:
         pattern = await self._client.agents.get(template.agent) if template.agent else Agent(id="")
-        tools = [tool for tool in pattern.tools or () if tool.tool_type not in LETTAS_OWN]
+        own = [tool for tool in pattern.tools or () if tool.id not in lent(pattern)]  # the others come with `equip`
+        tools = [tool for tool in own if tool.tool_type not in LETTAS_OWN]
         handle = _handle(pattern) or await self.model()
         config = pattern.llm_config
         made = await self._client.agents.create(
