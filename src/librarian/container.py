@@ -205,6 +205,7 @@ class House(containers.DeclarativeContainer):
         tools=memory_tools,
         counting=counting,
         most_steps=own.engine.most_steps,
+        strict=own.letta.strict,
     )
     agents = providers.Selector(own.backend, embedded=embedded_agents, letta=letta_agents)
     leases: providers.Provider[Leases] = providers.Singleton(LocalLeases, pool, clock=clock)

@@ -171,6 +171,7 @@ class Letta(Part):
     templates: dict[str, AgentTemplate] = Field(
         default_factory=dict, description="What agents are made after, and their tools, as JSON."
     )
+    strict: bool = Field(default=False, description="Refuse what Letta cannot do, instead of going on without it.")
     timeout_s: Seconds = Field(default=30.0, description="How long to wait for what is no turn.")
     connect_s: Seconds = Field(default=5.0, description="How long to wait for a connection.")
     first_event_s: Seconds = Field(default=300.0, description="How long an agent may think before it speaks.")

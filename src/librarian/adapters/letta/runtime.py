@@ -24,6 +24,7 @@ from librarian.application.ports.threads import AgentRef, KeptResult
 from librarian.domain.conversation import TurnId
 from librarian.domain.errors import (
     AgentUnavailable,
+    InvalidRequest,
     LibrarianError,
     StoreUnavailable,
     UnknownModel,
@@ -69,7 +70,9 @@ class LettaAgents:
         tools: MemoryTools,
         counting: Counting,
         most_steps: int,
+        strict: bool,
     ) -> None:
+        """`strict`: what Letta cannot do is refused, not left out and named."""
         self._client = client
         self._making = making
         self._placing = placing
@@ -77,6 +80,7 @@ class LettaAgents:
         self._tools = tools
         self._counting = counting
         self._most_steps = most_steps
+        self._strict = strict
         self._undoing: set[asyncio.Task[None]] = set()
         self._models: dict[str, Model] = {}
 
@@ -86,7 +90,7 @@ class LettaAgents:
         handle = hearing.model or pattern.handle or await self._making.model()
         settings = chosen(handle, await self._provider(handle), hearing.sampling)
         if settings.ignored:
-            yield Ignored(settings.ignored)
+            yield self._named(settings.ignored)
         wrote = ended = False
         try:
             for more_tries in reversed(range(TRIES)):
@@ -152,6 +156,16 @@ class LettaAgents:
             return tuple(spec for spec in client.specs if named is None or spec.name == named)
         theirs = client.specs if client.choice.use is not ToolUse.NONE else ()
         return (*self._tools.specs(without=theirs), *theirs) if theirs else self._tools.specs()
+
+    def _named(self, ignored: tuple[str, ...]) -> Ignored:
+        """Raises InvalidRequest where nothing is to be left out."""
+        if self._strict:
+            raise InvalidRequest(
+                f"Agents that live in Letta cannot be told: {', '.join(ignored)}.",
+                param=ignored[0],
+                code="unsupported_parameter",
+            )
+        return Ignored(ignored)
 
     async def _provider(self, handle: str) -> str | None:
         if handle not in self._models:
