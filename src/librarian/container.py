@@ -130,7 +130,9 @@ class House(containers.DeclarativeContainer):
         model=own.letta.model,
         embedding=own.letta.embedding,
         templates=own.templates,
+        windows_tokens=own.windows_tokens,
         tooling=tooling,
+        clock=clock,
     )
     letta_memory: providers.Provider[MemoryStore] = providers.Singleton(
         LettaMemory,
@@ -205,6 +207,7 @@ class House(containers.DeclarativeContainer):
         tools=memory_tools,
         counting=counting,
         most_steps=own.engine.most_steps,
+        strict=own.letta.strict,
     )
     agents = providers.Selector(own.backend, embedded=embedded_agents, letta=letta_agents)
     leases: providers.Provider[Leases] = providers.Singleton(LocalLeases, pool, clock=clock)

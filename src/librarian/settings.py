@@ -138,14 +138,17 @@ class ToolSource(Part):
 
     @property
     def config(self) -> dict[str, object]:
-        """As Letta wants it. Source: Letta 0.16.8, `schemas/mcp_server.py`."""
+        """As Letta wants it. Source: Letta 0.16.8, `schemas/mcp_server.py`.
+
+        A token goes with the headers: Letta has one name for its header, and leaves it out where there are others.
+        """
         if self.command is not None:
             return {"mcp_server_type": "stdio", "command": self.command, "args": self.args, "env": _plain(self.env)}
-        config: dict[str, object] = {"mcp_server_type": "sse" if self.sse else "streamable_http"}
-        config |= {"server_url": self.url, "custom_headers": _plain(self.headers) or None}
+        headers = _plain(self.headers)
         if self.auth_token is not None:
-            config |= {"auth_header": self.auth_header, "auth_token": self.auth_token.get_secret_value()}
-        return config
+            headers[self.auth_header] = self.auth_token.get_secret_value()
+        kind = "sse" if self.sse else "streamable_http"
+        return {"mcp_server_type": kind, "server_url": self.url, "custom_headers": headers or None}
 
 
 class AgentTemplate(Part):
@@ -168,6 +171,7 @@ class Letta(Part):
     templates: dict[str, AgentTemplate] = Field(
         default_factory=dict, description="What agents are made after, and their tools, as JSON."
     )
+    strict: bool = Field(default=False, description="Refuse what Letta cannot do, instead of going on without it.")
     timeout_s: Seconds = Field(default=30.0, description="How long to wait for what is no turn.")
     connect_s: Seconds = Field(default=5.0, description="How long to wait for a connection.")
     first_event_s: Seconds = Field(default=300.0, description="How long an agent may think before it speaks.")

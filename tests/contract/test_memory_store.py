@@ -27,7 +27,7 @@ from librarian.domain.memory import (
     Rethink,
     edited,
 )
-from librarian.domain.recall import Entry, Shelf
+from librarian.domain.recall import Entry, Search, Shelf
 
 ADA = AgentKey("librarian", Owner(PrincipalId("local"), Subject("user:ada")))
 BEN = AgentKey("librarian", Owner(PrincipalId("local"), Subject("user:ben")))
@@ -74,6 +74,12 @@ async def values(store, agent):
 
 async def test_an_agent_begins_with_the_blocks_it_is_given(store, ada):
     assert list(BLOCKS) == list(await store.blocks(ada))
+
+
+async def test_nothing_is_found_elsewhere_where_there_is_nobody_else(store, ada):
+    await store.put_by(ada, "Ada likes sloe gin.", (), by())
+
+    assert () == tuple(await store.elsewhere(ada, Search("sloe gin")))
 
 
 async def test_a_key_has_one_agent(store, ada):

@@ -68,6 +68,10 @@ class Proxy:
 
         self._spoil(what, spoil)
 
+    def do(self, what: str, spoil: Spoil) -> None:
+        """What the test has thought of itself."""
+        self._spoil(what, spoil)
+
     def mend(self) -> None:
         self._spoiled.clear()
 

@@ -1,5 +1,6 @@
 """Looking after agents on a real Letta server: templates, tools, bootstrap, retirement."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,6 +41,52 @@ def ring_bell(times: int) -> str:
 
 server.run()
 """
+MODEL = "openai-proxy/gpt-4o-mini"
+OTHER = "openai-proxy/text-embedding-3-small"
+"""It speaks as well as any: the scripted server heeds no names."""
+BARE = {handle: handle.partition("/")[2] for handle in (MODEL, OTHER)}
+BY_ADDRESS = """
+import socket
+from urllib.parse import urlsplit
+
+import uvicorn
+from mcp.server.fastmcp import FastMCP
+
+tower, steeple = FastMCP("tower"), FastMCP("steeple")
+
+
+@tower.tool()
+def ring_bell(times: int) -> str:
+    \"\"\"Ring the bell of the tower.\"\"\"
+    return "dong " * times
+
+
+@steeple.tool()
+def turn_vane(wind: str) -> str:
+    \"\"\"Turn the vane of the steeple.\"\"\"
+    return f"It points {wind}."
+
+
+streamed, sse = tower.streamable_http_app(), steeple.sse_app()
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        scope["path"] = urlsplit(scope["path"]).path  # to a proxy, the whole address is named
+        headers = dict(scope["headers"])
+        if (headers.get(b"authorization"), headers.get(b"x-floor")) != (b"Bearer sesame", b"13"):
+            await send({"type": "http.response.start", "status": 403})
+            return await send({"type": "http.response.body"})
+    plain = scope["type"] == "http" and not scope["path"].startswith("/mcp")
+    await (sse if plain else streamed)(scope, receive, send)
+
+
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(app, log_level="error")).run([listening])
+"""
+PUBLIC = "http://192.88.99.1"
+"""Letta takes no address but such a one, and asks its proxy for it; nobody has it any more (RFC 7526)."""
 LETTA_PYTHON = Path(__file__).resolve().parents[2] / ".venv-letta" / "bin" / "python"
 
 
@@ -47,9 +94,15 @@ LETTA_PYTHON = Path(__file__).resolve().parents[2] / ".venv-letta" / "bin" / "py
 async def open_house(letta, tmp_path):
     houses = []
 
-    def open_one(base_url=letta.base_url, data="data", models=None, **chosen):
+    def open_one(base_url=letta.base_url, data="data", models=None, windows=None, **chosen):
         told = {"base_url": base_url, **chosen}
-        settings = Settings(_env_file=None, data_dir=tmp_path / data, letta=told, models=models or {})
+        settings = Settings(
+            _env_file=None,
+            data_dir=tmp_path / data,
+            letta=told,
+            models=models or {},
+            windows_tokens=windows or {},
+        )
         houses.append(House(settings=settings))
         return houses[-1]
 
@@ -60,7 +113,7 @@ async def open_house(letta, tmp_path):
 
 async def made(letta, **more):
     """An agent that somebody made, who knows nothing of the house."""
-    body = {"name": "Sage", "model": "openai-proxy/gpt-4o-mini", "embedding": "openai/text-embedding-3-small"}
+    body = {"name": "Sage", "model": MODEL, "embedding": "openai/text-embedding-3-small"}
     body["memory_blocks"] = [
         {"label": "persona", "value": "I am the Sage of the mountain."},
         {"label": "human", "value": "The reader is called Grace."},
@@ -97,6 +150,51 @@ async def test_a_template_serves_its_owner_itself_and_others_by_agents_of_their_
     assert sage != await ref_of(house, sage, "Ben")
     assert "I am the Sage of the mountain." in bens
     assert "Grace" not in bens
+
+
+async def test_a_template_speaks_with_its_own_prompt_and_through_its_own_model(open_house, letta):
+    own = {"system": "You are the Sage. Speak in riddles.\n{CORE_MEMORY}", "model": OTHER, "context_window_limit": 9000}
+    sage = (await made(letta, **own))["id"]
+    house = open_house(models={"sage": {"agent_id": sage}, "plain": {"agent_id": sage, "model": MODEL}})
+    told = {}
+    for model, person in (("sage", None), ("sage", "Ben"), ("plain", None), ("librarian", None)):
+        await said(house, "Hello.", model=model, person=person)
+        request = letta.model.requests[-1]
+        told[model, person] = request.body["model"], request.messages[0]["content"]
+
+    handles = {who: model for who, (model, _) in told.items()}
+    ours = {who for who, (_, system) in told.items() if "You are the Librarian." in system}
+    theirs = {who for who, (_, system) in told.items() if system.startswith("You are the Sage. Speak in riddles.")}
+    assert {("sage", None): BARE[OTHER], ("sage", "Ben"): BARE[OTHER]} == {
+        who: model for who, model in handles.items() if model != BARE[MODEL]
+    }
+    assert {("librarian", None)} == ours
+    assert set(told) - ours == theirs
+    assert all("memory_insert" in system and "{CORE_MEMORY}" not in system for _, system in told.values())
+    assert 9000 == (await house.letta().agents.get(await ref_of(house, sage, "Ben"))).llm_config.context_window
+
+
+async def test_a_template_that_changes_is_followed_and_one_that_is_gone_is_remembered(open_house, letta, monkeypatch):
+    monkeypatch.setattr("librarian.adapters.letta.making.FRESH_S", 0.0)
+    sage = (await made(letta, system="You are the Sage.", model=OTHER))["id"]
+    house = open_house(models={"sage": {"agent_id": sage}})
+    await said(house, "Hello.", model="sage", person="Ben")
+    assert [OTHER] == [view.model for view in await house.keep_agents().list()]
+    async with letta.client() as client:
+        await client.patch(f"/v1/agents/{sage}", json={"system": "You are the Hermit."})
+        await said(house, "Hello.", model="sage", person="Ben")
+        assert letta.model.requests[-1].messages[0]["content"].startswith("You are the Hermit.")
+        await client.delete(f"/v1/agents/{sage}")
+    await said(house, "Hello.", model="sage", person="Ben")
+
+    assert letta.model.requests[-1].messages[0]["content"].startswith("You are the Hermit.")
+
+
+async def test_an_agents_window_is_what_is_configured(open_house, letta):
+    house = open_house(windows={"*": 16_000})
+    await said(house, "Hello.")
+
+    assert 16_000 == (await house.letta().agents.get(await ref_of(house))).llm_config.context_window
 
 
 async def test_what_others_change_in_a_template_is_taken_over_and_never_overwritten(open_house, letta):
@@ -165,6 +263,36 @@ async def test_a_custom_tool_is_made_attached_run_by_letta_and_detached(open_hou
     assert [] == (await house.letta().agents.get(ref)).tool_rules
 
 
+async def test_a_template_that_is_dropped_gives_its_tools_back_and_keeps_its_own(open_house, letta, tmp_path):
+    file = tmp_path / "dice.py"
+    file.write_text(ROLL.replace("roll_dice", "lent_dice"))
+    async with letta.client() as client:
+        source = ROLL.replace("roll_dice", "own_dice")
+        own = (await client.put("/v1/tools/", json={"source_code": source})).json()
+    sage = (await made(letta, tool_ids=[own["id"]], tags=["wise"]))["id"]
+    rule = {"type": "continue_loop", "tool_name": "lent_dice"}
+    with_it = open_house(
+        models={"sage": {"agent_id": sage}}, templates={sage: {"tools": [str(file)], "tool_rules": [rule]}}
+    )
+    await with_it.bootstrap()()
+    agents = with_it.letta().agents
+    assert {"own_dice", "lent_dice"} == await tools_of(with_it, sage)
+    assert ["lent_dice"] == [rule["tool_name"] for rule in (await agents.get(sage)).tool_rules]
+    assert () == (await with_it.bootstrap()()).changes
+    await said(with_it, "Hello.", model="sage", person="Ben")
+    bens = await ref_of(with_it, sage, "Ben")
+    assert {"own_dice", "lent_dice"} == await tools_of(with_it, bens)
+    without = open_house()
+    report = await without.bootstrap()()
+    again = await without.bootstrap()()
+
+    assert any("detached" in change for change in report.changes)
+    assert () == again.changes
+    assert {"own_dice"} == await tools_of(with_it, sage) == await tools_of(with_it, bens)
+    there = await agents.get(sage)
+    assert ([], ["wise"]) == (there.tool_rules, there.tags)
+
+
 async def test_a_tool_that_somebody_else_made_is_left_alone(open_house, letta, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(ROLL.replace("roll_dice", "somebodys_dice").replace("sides - 1", "sides"))
@@ -218,6 +346,47 @@ async def test_a_local_mcp_server_is_made_known_and_its_tool_is_run_by_letta(ope
     assert ((), ()) == (again.changes, again.troubles)
     assert "It rang." == answer
     assert "dong dong dong" in results[-1]
+
+
+@pytest.fixture
+def by_proxy():
+    """A proxy that answers for whatever address it is asked for: by two servers of tools, of one kind each."""
+    python = str(LETTA_PYTHON if LETTA_PYTHON.exists() else sys.executable)
+    with subprocess.Popen([python, "-c", BY_ADDRESS], stdout=subprocess.PIPE, text=True) as process:
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        process.kill()
+
+
+@pytest.mark.timeout(240)
+async def test_mcp_servers_at_an_address_are_made_known_and_their_tools_are_run_by_letta(open_house, letta, by_proxy):
+    behind_proxy = letta.another(settings=dict.fromkeys(("http_proxy", "HTTP_PROXY"), by_proxy))
+    secrets = {"auth_token": "Bearer sesame", "headers": {"x-floor": "13"}}
+    at = {"tower": {"url": f"{PUBLIC}/mcp"}, "steeple": {"url": f"{PUBLIC}/sse", "sse": True}}
+
+    def servers(**secrets):
+        return {"librarian": {"mcp_servers": {name: address | secrets for name, address in at.items()}}}
+
+    try:
+        locked = await open_house(behind_proxy.base_url, templates=servers()).bootstrap()()
+        house = open_house(behind_proxy.base_url, templates=servers(**secrets))
+        first = await house.bootstrap()()
+        again = await house.bootstrap()()
+        letta.model.call("ring_bell", {"times": 3})
+        letta.model.call("turn_vane", {"wind": "north"})
+        letta.model.say("It rang, and it turned.")
+        answer = await said(house, "Ring, and turn.")
+        results = [m["content"] for m in letta.model.requests[-1].messages if m["role"] == Role.TOOL]
+        for server in await house.letta().tools.mcp_servers():
+            await house.letta().tools.delete_mcp_server(server.id)
+    finally:
+        behind_proxy.stop()
+
+    assert 2 == len(locked.troubles)
+    assert () == first.troubles
+    assert ((), ()) == (again.changes, again.troubles)
+    assert "It rang, and it turned." == answer
+    assert "dong dong dong" in results[0]
+    assert "It points north." in results[1]
 
 
 async def test_bootstrap_makes_the_agent_once(open_house, letta):

@@ -108,3 +108,14 @@ async def test_what_letta_cannot_do_is_named(house, letta):
     (ignored,) = [event for event in events if isinstance(event, Ignored)]
     assert {"seed", "top_p", "presence_penalty"} <= set(ignored.names)
     assert "temperature" not in ignored.names
+
+
+async def test_what_letta_cannot_do_is_refused_where_that_is_wished(letta, tmp_path):
+    house = opened(letta, tmp_path, strict=True)
+    with pytest.raises(InvalidRequest) as refused:
+        await taken(house, user("Hello."), sampling=Sampling(None, {"temperature": b"1", "seed": b"1"}))
+    await said(house, user("Hello."), sampling=Sampling(None, {"temperature": b"1", "stop": b'"x"'}))
+    await house.lifetime().aclose()
+
+    assert ("seed", "unsupported_parameter") == (refused.value.param, refused.value.code)
+    assert 1 == len(letta.model.requests)

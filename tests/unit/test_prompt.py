@@ -5,7 +5,7 @@ import pytest
 from librarian.domain.memory import MemoryBlock
 from librarian.domain.mode import Mode
 from librarian.domain.prompt import DEFAULT_BLOCKS, system_message
-from librarian.domain.recall import Entry, Hit, Shelf, within
+from librarian.domain.recall import Entry, Hit, Shelf, by_turns, within
 from librarian.domain.transcript import Message, Role
 
 HIT = Hit(Entry(Shelf.SAID, 1, "My cat is called Bertrand.", 1_767_225_600.0, Role.USER), 1.0)
@@ -48,3 +48,13 @@ def test_what_is_recalled_fits_its_budget_once_and_in_time():
     found = within([hit(3, "c" * 50, 1), hit(1, "a" * 40, 3), hit(2, "a" * 40, 2), hit(4, "d" * 10, 0.5)], 60)
 
     assert [1, 4] == [h.entry.number for h in found]
+
+
+def test_shelves_take_turns_and_each_text_is_found_once():
+    def shelf(texts, source=""):
+        return [Entry(Shelf.PUT_BY, 0, text, 0.0, source=source) for text in texts]
+
+    found = by_turns(shelf("abc"), shelf(["d", "b ", "e", "f"], "elsewhere"), limit=5)
+
+    assert ["a", "d", "b", "c", "e"] == [entry.text for entry in found]
+    assert ["", "elsewhere", "", "", "elsewhere"] == [entry.source for entry in found]

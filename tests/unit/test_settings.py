@@ -58,6 +58,7 @@ CHOSEN = {
     "LIBRARIAN_LETTA__MODEL": ("openai-proxy/gpt-4o-mini", "openai-proxy/gpt-4o-mini"),
     "LIBRARIAN_LETTA__EMBEDDING": ("openai/text-embedding-3-small", "openai/text-embedding-3-small"),
     "LIBRARIAN_LETTA__TEMPLATES": ('{"librarian": {"tools": ["a.py"]}}', {"librarian": AgentTemplate(tools=["a.py"])}),
+    "LIBRARIAN_LETTA__STRICT": ("true", True),
     "LIBRARIAN_LETTA__TIMEOUT_S": ("1.5", 1.5),
     "LIBRARIAN_LETTA__CONNECT_S": ("1.5", 1.5),
     "LIBRARIAN_LETTA__FIRST_EVENT_S": ("1.5", 1.5),
@@ -580,9 +581,7 @@ def test_templates_arrive_whole(choose):
         {
             "mcp_server_type": "streamable_http",
             "server_url": "https://far.example/mcp",
-            "custom_headers": None,
-            "auth_header": "Authorization",
-            "auth_token": "sekret",
+            "custom_headers": {"Authorization": "sekret"},
         },
     ] == [server.config for server in sage.servers]
 

@@ -52,11 +52,11 @@ class KeepAgents:
         """Oldest first."""
         catalog = await self._models()
         cards = await self._register.agents(of, after=after, limit=limit)
-        return [AgentView(card, _model(catalog, card.key.template)) for card in cards]
+        return [AgentView(card, await self._model(catalog, card.key.template)) for card in cards]
 
     async def show(self, agent: AgentId, *, of: PrincipalId | None = None) -> AgentView:
         card = await self._found(agent, of)
-        return AgentView(card, _model(await self._models(), card.key.template))
+        return AgentView(card, await self._model(await self._models(), card.key.template))
 
     async def create(
         self, template: str, person: str | None = None, *, of: PrincipalId | None = None
@@ -75,7 +75,7 @@ class KeepAgents:
         agent = await self._memory.agent(key, DEFAULT_BLOCKS)
         await self._register.stand(agent, Standing.ACTIVE)
         made = before is None or before.standing is Standing.RETIRED
-        return AgentView(await self._register.agent(agent), _model(catalog, template)), made
+        return AgentView(await self._register.agent(agent), await self._model(catalog, template)), made
 
     async def pause(self, agent: AgentId, *, of: PrincipalId | None = None) -> AgentCard:
         """It takes no turns, and keeps all it has. Raises InvalidRequest for one that is retired."""
@@ -144,8 +144,8 @@ class KeepAgents:
     def _by_a_person(self) -> Provenance:
         return Provenance(Author.PERSON, self._clock.now_s())
 
-
-def _model(catalog: Catalog, template: str) -> str | None:
-    entries = catalog.entries()
-    own = next((entry.model for entry in entries if entry.template == template and entry.model), None)
-    return own or next((entry.model for entry in entries if entry.model == entry.name), None)
+    async def _model(self, catalog: Catalog, template: str) -> str | None:
+        entries = catalog.entries()
+        named = next((entry.model for entry in entries if entry.template == template and entry.model), None)
+        own = named or await self._host.model(template)
+        return own or next((entry.model for entry in entries if entry.model == entry.name), None)

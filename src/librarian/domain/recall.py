@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
 
 from librarian.domain.conversation import ConversationId
 from librarian.domain.transcript import Role
@@ -17,7 +18,10 @@ class Shelf(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that can be found again. `number` is that of its turn or passage; `at_s` is since 1970."""
+    """Something that can be found again. `number` is that of its turn or passage; `at_s` is since 1970.
+
+    `source`: where it was found, if on no shelf of the house's; its number says nothing then.
+    """
 
     shelf: Shelf
     number: int
@@ -26,6 +30,7 @@ class Entry:
     role: Role | None = None
     conversation: ConversationId | None = None
     tags: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,16 @@ class Hit:
 
     entry: Entry
     score: float
+
+
+def by_turns(*shelves: Iterable[Entry], limit: int) -> Sequence[Entry]:
+    """The best of each, then the next of each, each text once: what fits well is comparable only within a shelf."""
+    found: dict[str, Entry] = {}
+    for rank in zip_longest(*shelves):
+        for entry in rank:
+            if entry is not None:
+                found.setdefault(entry.text.strip(), entry)
+    return tuple(found.values())[:limit]
 
 
 def within(hits: Iterable[Hit], budget_chars: int) -> Sequence[Hit]:

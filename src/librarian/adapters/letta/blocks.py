@@ -6,11 +6,12 @@ Letta loses edits made at once, and keeps no limits. What its other users change
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
-from librarian.adapters.letta.answers import Block
+from librarian.adapters.letta.answers import Block, FoundPassage
 from librarian.adapters.letta.client import LettaClient
 from librarian.adapters.letta.making import Making
 from librarian.adapters.letta.tags import TAG, mark
@@ -21,11 +22,15 @@ from librarian.domain.conversation import TurnId
 from librarian.domain.errors import LibrarianError, MemoryRefused
 from librarian.domain.identity import OwnerId
 from librarian.domain.memory import Author, BlockEdit, MemoryBlock, Passage, Provenance, Rethink
-from librarian.domain.recall import Entry
+from librarian.domain.recall import Entry, Search, Shelf
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
+ELSEWHERE_S = 3.0
+"""How long a search of Letta's archive may take."""
+FOUND_AT_MOST = 100
+SOURCE = "Letta"
 HOUSE = f"{TAG}-house"
 BASE = f"{TAG}-base"
 """The hash of what another wrote, that this was made of."""
@@ -112,12 +117,50 @@ class LettaMemory:
     async def put_by_since(self, owner: OwnerId, number: int, limit: int) -> Sequence[Entry]:
         return await self._kept.put_by_since(owner, number, limit)
 
+    async def elsewhere(self, agent: AgentId, search: Search) -> Sequence[Entry]:
+        """The house's own copies are known by their tag; there may be many of them among the nearest."""
+        try:
+            async with asyncio.timeout(ELSEWHERE_S):
+                ref = await self._threads.agent(self._backend, agent)
+                if ref is None or not search.text.strip():
+                    return ()
+                found = await self._client.memory.search(
+                    ref,
+                    search.text,
+                    most=min(4 * search.limit + 20, FOUND_AT_MOST),
+                    tags=search.tags,
+                    all_tags=search.all_tags,
+                    since=_iso(search.since_s),
+                    until=_iso(search.until_s),
+                )
+        except (LibrarianError, TimeoutError) as error:
+            log.warning("letta_archive_not_searched", agent_id=agent, error=str(error) or type(error).__name__)
+            return ()
+        own = self._own_tag
+        return [self._entry(passage) for passage in found if own not in (passage.tags or ())]
+
     async def passages_kept(self, numbers: Sequence[int]) -> frozenset[int]:
         return await self._kept.passages_kept(numbers)
 
     async def aclose(self) -> None:
         while self._copying:
             await asyncio.wait(self._copying)
+
+    @property
+    def _own_tag(self) -> str:
+        """Of copies of the house's own passages."""
+        return f"{HOUSE}:{self._house()}"
+
+    def _entry(self, found: FoundPassage) -> Entry:
+        tags = tuple(tag for tag in found.tags or () if not tag.startswith(f"{HOUSE}:"))
+        return Entry(Shelf.PUT_BY, 0, found.content, self._moment(found.timestamp), tags=tags, source=SOURCE)
+
+    def _moment(self, written: str | None) -> float:
+        """Now, where Letta does not know."""
+        try:
+            return datetime.fromisoformat(written or "").timestamp()
+        except ValueError:
+            return self._clock.now_s()
 
     async def _settled(self, agent: AgentId, ref: AgentRef, ours: MemoryBlock, theirs: Block | None) -> bool:
         """Whether ours changed. Of what was written by another at the same time, every line is kept."""
@@ -184,7 +227,7 @@ class LettaMemory:
         if ref is None:
             return None
         try:
-            return (await self._client.memory.put_by(ref, passage.text, passage.tags)).id
+            return (await self._client.memory.put_by(ref, passage.text, [*passage.tags, self._own_tag])).id
         except LibrarianError as error:
             log.warning("letta_passage_not_put_by", agent_id=agent, error=str(error))
             return None
@@ -200,6 +243,10 @@ class LettaMemory:
                 await self._client.memory.delete_passage(ref, passage)
         except LibrarianError as error:
             log.warning("letta_not_taken_back", agent_id=agent, error=str(error))
+
+
+def _iso(moment_s: float | None) -> str | None:
+    return None if moment_s is None else datetime.fromtimestamp(moment_s, UTC).isoformat()
 
 
 def _hash(value: str) -> str:

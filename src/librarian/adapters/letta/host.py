@@ -12,6 +12,7 @@ from librarian.adapters.letta.tooling import Tooling
 from librarian.application.ports.administration import AgentCard, AgentRegister, Report
 from librarian.application.ports.memory import AgentKey
 from librarian.application.ports.threads import AgentRef, Backend, ThreadStore
+from librarian.domain.errors import LibrarianError
 from librarian.domain.memory import Passage
 from librarian.domain.templates import Template
 
@@ -50,6 +51,12 @@ class LettaHost:
         templates = [AgentRef(template.agent) for template in self._templates if template.agent is not None]
         gone = [ref for ref in templates if await self._there(ref) is None]
         return missing + [f"The agent {ref}, a template, is not on the Letta server." for ref in gone]
+
+    async def model(self, template: str) -> str | None:
+        try:
+            return (await self._making.pattern(template)).handle
+        except LibrarianError:
+            return None
 
     async def furnish(self, key: AgentKey, *, dry_run: bool) -> Report:
         card = await self._register.find(key)

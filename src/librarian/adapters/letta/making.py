@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from librarian.adapters.letta.answers import Agent, Block, Tool
 from librarian.adapters.letta.client import LettaClient
+from librarian.adapters.letta.errors import Gone
 from librarian.adapters.letta.tags import TAG, mark, tags_of
-from librarian.adapters.letta.tooling import Tooling
+from librarian.adapters.letta.tooling import Tooling, lent
+from librarian.application.ports.clock import Clock
 from librarian.application.ports.memory import AgentId, AgentKey, MemoryStore
 from librarian.application.ports.threads import AgentRef, Backend, ThreadStore
 from librarian.domain.errors import LibrarianError, UpstreamRefused
@@ -19,11 +22,26 @@ from librarian.domain.templates import Template
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 REMEMBERED = 10_000
+FRESH_S = 60.0
+"""How old what is known of a template may be."""
+BLOCKS_HERE = "{CORE_MEMORY}"
+"""Where Letta would put the blocks in a system prompt; the house has a place of its own for them."""
 HOSTED = "letta/"
 """Models on a server of Letta's makers, which every Letta lists and not every one reaches: the last to be chosen."""
 PERSONA_LABEL = "persona"
 LETTAS_OWN = ("letta_core", "letta_memory_core", "letta_multi_agent_core", "letta_sleeptime_core", "letta_files_core")
 """Kinds of tools that an agent is not given with its template's: the house has its own for memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What an agent of the server says to those made after it: who they are, and through which model they speak."""
+
+    identity: str | None = None
+    handle: str | None = None
+
+
+NO_PATTERN = Pattern()
 
 
 class Making:
@@ -39,9 +57,14 @@ class Making:
         model: str | None,
         embedding: str | None,
         templates: Sequence[Template] = (),
+        windows_tokens: Mapping[str, int],
         tooling: Tooling,
+        clock: Clock,
     ) -> None:
-        """`model` and `embedding` are handles; None: the first that the server lists."""
+        """`model` and `embedding` are handles; None: the first that the server lists.
+
+        `windows_tokens`: how much is shown to a model at most, by its handle; `*` for all others.
+        """
         self._client = client
         self._backend = backend
         self._threads = threads
@@ -49,7 +72,10 @@ class Making:
         self._model = model
         self._embedding = embedding
         self._templates: Mapping[str, Template] = {template.name: template for template in templates}
+        self._windows_tokens = windows_tokens
         self._tooling = tooling
+        self._clock = clock
+        self._patterns: dict[str, tuple[float, Pattern]] = {}
         self._known: dict[AgentKey, tuple[AgentId, AgentRef]] = {}
         self._making: dict[AgentKey, asyncio.Task[tuple[AgentId, AgentRef]]] = {}
 
@@ -68,6 +94,24 @@ class Making:
         """It is gone from the server."""
         self._known.pop(key, None)
         await self._threads.forget_agent(self._backend, ref)
+
+    async def pattern(self, template: str) -> Pattern:
+        """Of a template that is an agent of the server, as that is now or was a minute ago; else an empty one.
+
+        One that is gone from the server is as it was seen last. Raises what LettaClient raises.
+        """
+        agent = self._templates.get(template, Template(template)).agent
+        if agent is None:
+            return NO_PATTERN
+        seen_s, pattern = self._patterns.get(agent, (None, NO_PATTERN))
+        if seen_s is None or self._clock.elapsed_s() - seen_s > FRESH_S:
+            try:
+                there = await self._client.agents.get(agent)
+                pattern = Pattern((there.system or "").replace(BLOCKS_HERE, "").strip() or None, _handle(there))
+            except Gone:
+                log.warning("letta_template_gone", template=template)
+            self._patterns[agent] = self._clock.elapsed_s(), pattern
+        return pattern
 
     async def model(self) -> str:
         """The handle of the default model. Raises UpstreamRefused where the server has none."""
@@ -119,18 +163,20 @@ class Making:
 
     async def _made(self, key: AgentKey, agent: AgentId, template: Template) -> AgentRef:
         pattern = await self._client.agents.get(template.agent) if template.agent else Agent(id="")
-        tools = [tool for tool in pattern.tools or () if tool.tool_type not in LETTAS_OWN]
+        own = [tool for tool in pattern.tools or () if tool.id not in lent(pattern)]  # the others come with `equip`
+        tools = [tool for tool in own if tool.tool_type not in LETTAS_OWN]
+        handle = _handle(pattern) or await self.model()
         config = pattern.llm_config
         made = await self._client.agents.create(
             name=f"librarian {agent}",
-            model=pattern.model or (config and config.handle) or await self.model(),
+            model=handle,
             embedding=pattern.embedding or await self.embedding(),
             system=pattern.system or PERSONA,
             blocks=[sent(block) for block in await self._kept.blocks(agent)],
             tool_ids=[tool.id for tool in tools],
             tags=tags_of(key),
             metadata={"template": key.template},
-            window_tokens=config.context_window if config else None,
+            window_tokens=config.context_window if config else self._window_tokens(handle),
             more={"tool_rules": _rules(pattern, tools)},
         )
         log.info("letta_agent_made", agent_id=agent, ref=made.id)
@@ -139,6 +185,14 @@ class Making:
         except LibrarianError as error:  # it can speak without them, and has them at the next synchronisation
             log.warning("letta_agent_without_tools", agent_id=agent, error=str(error))
         return AgentRef(made.id)
+
+    def _window_tokens(self, handle: str) -> int | None:
+        """None: as much as Letta thinks that it can hold."""
+        return self._windows_tokens.get(handle) or self._windows_tokens.get("*")
+
+
+def _handle(agent: Agent) -> str | None:
+    return agent.model or (agent.llm_config.handle if agent.llm_config is not None else None)
 
 
 def _block(block: Block) -> MemoryBlock:

@@ -24,6 +24,7 @@ from librarian.application.ports.threads import AgentRef, KeptResult
 from librarian.domain.conversation import TurnId
 from librarian.domain.errors import (
     AgentUnavailable,
+    InvalidRequest,
     LibrarianError,
     StoreUnavailable,
     UnknownModel,
@@ -31,7 +32,7 @@ from librarian.domain.errors import (
     UpstreamRefused,
 )
 from librarian.domain.memory import MemoryBlock
-from librarian.domain.prompt import Prompt, system_message
+from librarian.domain.prompt import IDENTITY, Prompt, system_message
 from librarian.domain.stops import Stops
 from librarian.domain.tools import ToolSpec, ToolUse
 from librarian.domain.transcript import Message, Role
@@ -69,7 +70,9 @@ class LettaAgents:
         tools: MemoryTools,
         counting: Counting,
         most_steps: int,
+        strict: bool,
     ) -> None:
+        """`strict`: what Letta cannot do is refused, not left out and named."""
         self._client = client
         self._making = making
         self._placing = placing
@@ -77,15 +80,17 @@ class LettaAgents:
         self._tools = tools
         self._counting = counting
         self._most_steps = most_steps
+        self._strict = strict
         self._undoing: set[asyncio.Task[None]] = set()
         self._models: dict[str, Model] = {}
 
     async def take_turn(self, hearing: Hearing) -> TurnStream:
         await self._undone()
-        handle = hearing.model or await self._making.model()
+        pattern = await self._making.pattern(hearing.agent.template)
+        handle = hearing.model or pattern.handle or await self._making.model()
         settings = chosen(handle, await self._provider(handle), hearing.sampling)
         if settings.ignored:
-            yield Ignored(settings.ignored)
+            yield self._named(settings.ignored)
         wrote = ended = False
         try:
             for more_tries in reversed(range(TRIES)):
@@ -100,7 +105,7 @@ class LettaAgents:
                     tools = AgentTools(
                         partial(self._tools.run, hearing=hearing, agent=agent), hearing.tools.names, self._most_steps
                     )
-                    prompt = self._prompt(hearing, blocks, handle)
+                    prompt = self._prompt(hearing, blocks, handle, pattern.identity or IDENTITY)
                     async with aclosing(steps(speaking.speak, self._counting, prompt, tools)) as events:
                         async for event in events:
                             began = True
@@ -133,10 +138,12 @@ class LettaAgents:
         await self._placing.aclose()
         await self._client.aclose()
 
-    def _prompt(self, hearing: Hearing, blocks: Sequence[MemoryBlock], handle: str) -> Prompt:
+    def _prompt(self, hearing: Hearing, blocks: Sequence[MemoryBlock], handle: str, identity: str) -> Prompt:
         """`messages` are there to be counted; Letta is told its own way."""
         client = hearing.tools
-        system = system_message(hearing.mode, hearing.transcript.overlay, blocks, "", hearing.recalled)
+        system = system_message(
+            hearing.mode, hearing.transcript.overlay, blocks, "", hearing.recalled, identity=identity
+        )
         if client.choice.demands:  # Letta takes no tool_choice
             named = f"the tool `{client.choice.name}`" if client.choice.name else "one of the tools"
             system = f"{system}\n\n{MUST_CALL.format(named)}"
@@ -150,6 +157,16 @@ class LettaAgents:
         theirs = client.specs if client.choice.use is not ToolUse.NONE else ()
         ours = self._tools.specs(without=theirs, writes=hearing.writes)
         return (*ours, *theirs) if theirs else ours
+
+    def _named(self, ignored: tuple[str, ...]) -> Ignored:
+        """Raises InvalidRequest where nothing is to be left out."""
+        if self._strict:
+            raise InvalidRequest(
+                f"Agents that live in Letta cannot be told: {', '.join(ignored)}.",
+                param=ignored[0],
+                code="unsupported_parameter",
+            )
+        return Ignored(ignored)
 
     async def _provider(self, handle: str) -> str | None:
         if handle not in self._models:

@@ -5,6 +5,8 @@ from hashlib import sha256
 from librarian.application.ports.memory import AgentKey
 
 TAG = "librarian"
+EQUIPPED = "librarian-tools"
+"""Of agents that are not the house's and were given tools by it: so that they are found again, to take them back."""
 
 
 def tags_of(key: AgentKey) -> list[str]:

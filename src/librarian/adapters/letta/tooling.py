@@ -17,7 +17,7 @@ import structlog
 from librarian.adapters.letta.answers import Agent, McpServer
 from librarian.adapters.letta.client import LettaClient
 from librarian.adapters.letta.errors import Gone
-from librarian.adapters.letta.tags import TAG
+from librarian.adapters.letta.tags import EQUIPPED, TAG
 from librarian.application.ports.administration import Report
 from librarian.domain.errors import LibrarianError
 from librarian.domain.templates import Template, ToolServer
@@ -142,7 +142,9 @@ class Tooling:
             elif not dry_run:
                 if _differs(there, config):
                     draft.changes.append(f"The MCP server `{name}` is brought up to date.")
-                    await self._client.tools.patch_mcp_server(there.id, name, config)
+                # said again where nothing differs, too: whether its secrets do, Letta does not show
+                await self._client.tools.patch_mcp_server(there.id, name, config)
+            if not dry_run:  # one that cannot be reached is only told of here
                 await self._client.tools.refresh_mcp_server(there.id)
             tools = await self._client.tools.mcp_tools(there.id)
         except LibrarianError as error:
@@ -151,22 +153,30 @@ class Tooling:
         return {tool.name: tool.id for tool in tools if tool.name}
 
     async def _agents(self) -> AsyncIterator[tuple[Agent, str]]:
-        """The house's own, and those that are templates; each with the template's name."""
+        """The house's own, those that are templates, and those that were; each with its template's name, if any."""
         for template in self._templates.values():
             if template.agent is not None:
                 with suppress(Gone):
                     yield await self._client.agents.get(template.agent), template.name
         templates = {template.agent for template in self._templates.values()}
-        page = await self._client.agents.find([TAG], most=PAGE)
+        async for agent in self._tagged(TAG):
+            if agent.id not in templates:
+                yield agent, str((agent.metadata or {}).get("template", ""))
+        async for agent in self._tagged(EQUIPPED):
+            if agent.id not in templates:
+                yield agent, ""
+
+    async def _tagged(self, tag: str) -> AsyncIterator[Agent]:
+        """Page by page: what is done to one changes nothing about which comes after it."""
+        page = await self._client.agents.find([tag], most=PAGE)
         while page:
+            after = await self._client.agents.find([tag], most=PAGE, after=page[-1].id) if len(page) == PAGE else []
             for agent in page:
-                if agent.id not in templates:
-                    yield agent, str((agent.metadata or {}).get("template", ""))
-            page = await self._client.agents.find([TAG], most=PAGE, after=page[-1].id) if len(page) == PAGE else []
+                yield agent
+            page = after
 
     async def _fit(self, agent: Agent, want: Wanted, draft: _Draft, *, dry_run: bool) -> None:
-        noted = (agent.metadata or {}).get(TAG)
-        noted = noted if isinstance(noted, dict) else {}
+        noted = _noted(agent)
         names = {tool.id: tool.name or tool.id for tool in agent.tools or ()}
         names |= {id_: name for name, id_ in want.tools.items() if id_ is not None}
         have = {tool.id for tool in agent.tools or ()}
@@ -183,12 +193,13 @@ class Tooling:
         ]
         draft.changes += [f"The tool `{names[i]}` is detached from {agent.id}." for i in detached]
         draft.changes += [f"The tool rules of {agent.id} are those of its template."] if changed else []
-        if dry_run or not (attached or detached or changed):
+        kept = {"tools": sorted((ours & wanted) | set(attached)), "rules": our_rules}
+        tags = _tags(agent, equipped=any(kept.values()))
+        if dry_run or not (attached or detached or changed or set(tags) != set(agent.tags or ())):
             return
         for tool in attached:
             await self._client.tools.attach(agent.id, tool)
-        kept = {"tools": sorted((ours & wanted) | set(attached)), "rules": our_rules}
-        changes: dict[str, Any] = {"metadata": (agent.metadata or {}) | {TAG: kept}}
+        changes: dict[str, Any] = {"metadata": (agent.metadata or {}) | {TAG: kept}, "tags": tags}
         await self._client.agents.patch(agent.id, **changes, **({"tool_rules": rules} if changed else {}))
         for tool in detached:
             await self._client.tools.detach(agent.id, tool)
@@ -237,6 +248,21 @@ def _differs(there: McpServer, config: Mapping[str, object]) -> bool:
     """As far as Letta shows it: secrets it does not."""
     shown = {"server_url": there.server_url, "command": there.command, "args": there.args}
     return any(config[name] != value for name, value in shown.items() if name in config)
+
+
+def lent(agent: Agent) -> frozenset[str]:
+    """The ids of tools that it has from the house."""
+    return frozenset(_noted(agent).get("tools", ()))
+
+
+def _noted(agent: Agent) -> Mapping[str, Any]:
+    noted = (agent.metadata or {}).get(TAG)
+    return noted if isinstance(noted, dict) else {}
+
+
+def _tags(agent: Agent, *, equipped: bool) -> list[str]:
+    tags = [tag for tag in agent.tags or () if tag != EQUIPPED]
+    return [*tags, EQUIPPED] if equipped and TAG not in tags else tags
 
 
 def _sorted(there: Sequence[Rule], noted: Sequence[Rule], wanted: Sequence[Rule]) -> tuple[list[Rule], list[Rule]]:

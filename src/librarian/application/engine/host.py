@@ -17,6 +17,9 @@ class EmbeddedHost:
         """The model is looked for when it is needed, and there is always one."""
         return ()
 
+    async def model(self, template: str) -> str | None:  # noqa: ARG002  templates are names here
+        return None
+
     async def furnish(self, key: AgentKey, *, dry_run: bool) -> Report:
         if await self._register.find(key) is not None:
             return Report()

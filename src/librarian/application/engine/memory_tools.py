@@ -1,5 +1,6 @@
 """The tools by which an agent edits, searches and puts by. Names and arguments are those Letta's agents know."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from librarian.application.ports.meter import Meter
 from librarian.application.remember import Remember
 from librarian.domain.errors import MemoryRefused
 from librarian.domain.memory import Append, Author, BlockEdit, Insert, Provenance, Replace, Rethink
-from librarian.domain.recall import Hit, Search, Shelf
+from librarian.domain.recall import Entry, Search, Shelf, by_turns
 from librarian.domain.tools import ToolSpec
 from librarian.domain.transcript import Role, ToolCall
 
@@ -90,7 +91,7 @@ class MemoryTools:
         await self._memory.put_by(agent, _text(arguments, "content"), tags, by)
         return Returned("Done. It is in the archive.", changed="archive")
 
-    async def _search_archive(self, arguments: Arguments, hearing: Hearing, _: AgentId, __: Provenance) -> Returned:
+    async def _search_archive(self, arguments: Arguments, hearing: Hearing, agent: AgentId, _: Provenance) -> Returned:
         mode = _text(arguments, "tag_match_mode", "any")
         if mode not in ("any", "all"):
             raise MemoryRefused("`tag_match_mode` is `any` or `all`.")
@@ -103,7 +104,10 @@ class MemoryTools:
             since_s=_moment(arguments, "start_datetime"),
             until_s=_moment(arguments, "end_datetime", end=True),
         )
-        return self._found(await self._remember.search(hearing.agent.owner, search))
+        hits, others = await asyncio.gather(
+            self._remember.search(hearing.agent.owner, search), self._memory.elsewhere(agent, search)
+        )
+        return self._found(by_turns((hit.entry for hit in hits), others, limit=search.limit))
 
     async def _search_conversations(
         self, arguments: Arguments, hearing: Hearing, _: AgentId, __: Provenance
@@ -116,13 +120,13 @@ class MemoryTools:
             since_s=_moment(arguments, "start_date"),
             until_s=_moment(arguments, "end_date", end=True),
         )
-        return self._found(await self._remember.search(hearing.agent.owner, search))
+        return self._found([hit.entry for hit in await self._remember.search(hearing.agent.owner, search)])
 
-    def _found(self, hits: Sequence[Hit]) -> Returned:
-        if not hits:
+    def _found(self, entries: Sequence[Entry]) -> Returned:
+        if not entries:
             return Returned("Nothing was found.")
         now_s = self._clock.now_s()
-        return Returned(json.dumps([_shown(hit, now_s) for hit in hits], ensure_ascii=False))
+        return Returned(json.dumps([_shown(entry, now_s) for entry in entries], ensure_ascii=False))
 
 
 def _insert(arguments: Arguments) -> BlockEdit:
@@ -213,8 +217,7 @@ def _moment(arguments: Arguments, name: str, *, end: bool = False) -> float | No
         raise MemoryRefused(f"`{name}` is a date or time as in 2026-01-31 or 2026-01-31T15:00.") from error
 
 
-def _shown(hit: Hit, now_s: float) -> dict[str, object]:
-    entry = hit.entry
+def _shown(entry: Entry, now_s: float) -> dict[str, object]:
     shown: dict[str, object] = {
         "timestamp": datetime.fromtimestamp(entry.at_s, UTC).isoformat(timespec="seconds"),
         "time_ago": _ago(now_s - entry.at_s),
@@ -223,6 +226,8 @@ def _shown(hit: Hit, now_s: float) -> dict[str, object]:
         shown["role"] = entry.role.value
     if entry.tags:
         shown["tags"] = list(entry.tags)
+    if entry.source:
+        shown["source"] = entry.source
     return shown | {"content": entry.text}
 
 

@@ -78,6 +78,10 @@ class AgentHost(Protocol):
         """What is configured and not there, and what is there in its place. A sentence each."""
         ...
 
+    async def model(self, template: str) -> str | None:
+        """What the agents of a template speak through by its own word; None where it has none. Raises nothing."""
+        ...
+
     async def furnish(self, key: AgentKey, *, dry_run: bool) -> Report:
         """The agent with its blocks and archive, as far as any of it is missing."""
         ...

@@ -7,7 +7,7 @@ from typing import NewType, Protocol
 from librarian.domain.conversation import TurnId
 from librarian.domain.identity import Owner, OwnerId
 from librarian.domain.memory import BlockEdit, MemoryBlock, Passage, Provenance
-from librarian.domain.recall import Entry
+from librarian.domain.recall import Entry, Search
 
 AgentId = NewType("AgentId", str)
 
@@ -54,6 +54,13 @@ class MemoryStore(Protocol):
 
     async def put_by_since(self, owner: OwnerId, number: int, limit: int) -> Sequence[Entry]:
         """The owner's passages after passage `number`, oldest first."""
+        ...
+
+    async def elsewhere(self, agent: AgentId, search: Search) -> Sequence[Entry]:
+        """What others put by for the agent where it lives, and the house has no passage of; the best first.
+
+        Raises nothing: where it cannot be had in good time, it is left out.
+        """
         ...
 
     async def passages_kept(self, numbers: Sequence[int]) -> frozenset[int]:
