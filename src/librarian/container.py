@@ -58,6 +58,7 @@ from librarian.application.ports.recall import RecallIndex
 from librarian.application.ports.threads import ThreadStore
 from librarian.application.ports.tokens import TokenCounter
 from librarian.application.reconcile import Reconcile
+from librarian.application.recover import Recover
 from librarian.application.remember import Remember
 from librarian.application.replays import Replays
 from librarian.domain.mode import ModeSelector
@@ -267,6 +268,14 @@ class House(containers.DeclarativeContainer):
     lifetime = providers.Singleton(
         Lifetime,
         opening=providers.List(database.provided.open),
+        recover=providers.Singleton(
+            Recover,
+            register=register,
+            memory=memory,
+            alone=database.provided.was_alone,
+            clock=clock,
+            turn_s=own.http.turn_s,
+        ),
         closing=providers.List(
             database.provided.aclose, index.provided.aclose, model.provided.aclose, agents.provided.aclose
         ),

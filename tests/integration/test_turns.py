@@ -12,16 +12,19 @@ from librarian.application.converse import Ask
 from librarian.application.ports.memory import AgentKey
 from librarian.container import House
 from librarian.domain.catalog import ModelCard
+from librarian.domain.conversation import TurnId
 from librarian.domain.errors import (
     ContextOverflow,
     InvalidRequest,
     PoolExhausted,
     StoreUnavailable,
     TurnFailed,
+    UnknownAgent,
+    UnknownTurn,
     UpstreamRefused,
 )
-from librarian.domain.identity import LOCAL, Purpose, owner_of
-from librarian.domain.memory import PATTERN_TAG
+from librarian.domain.identity import LOCAL, PrincipalId, Purpose, owner_of
+from librarian.domain.memory import PATTERN_TAG, Append, Author, Provenance
 from librarian.domain.prompt import DEFAULT_BLOCKS, PERSONA, Sampling
 from librarian.domain.recall import Search, Shelf
 from librarian.domain.tools import ClientTools, ToolChoice, ToolSpec, ToolUse
@@ -538,3 +541,54 @@ async def test_the_window_is_that_of_the_model_behind_the_name(opened, model):
     with pytest.raises(ContextOverflow):
         await taken(house, user("word " * 5000))
     assert "Indeed." == (await collected(house.converse()(replace(ask(user("word " * 5000)), model="large")))).text
+
+
+async def test_what_an_abandoned_turn_wrote_is_listed_and_taken_back(house, model):
+    note_tea = [[note("Ada likes tea."), ended(StopReason.TOOL_CALLS)], [TextSpoken(("Noted.",)), ended()]]
+    note_milk = [[note("With milk."), ended(StopReason.TOOL_CALLS)], [TextSpoken(("Noted.",)), ended()]]
+    model.acts += [[TextSpoken(("Hello.",)), ended()], *note_tea, *note_milk]
+    keep = house.keep_agents()
+    chat = [user("Hello."), assistant("Hello.")]
+    await taken(house, *chat[:1])
+    abandoned = (await taken(house, *chat, user("I like tea.")))[0].turn
+    agent = (await house.register().find(AgentKey("librarian", OWNER))).id
+    assert [] == list(await keep.abandoned(agent))
+    await taken(house, *chat, user("I like milk in it."))
+
+    listed = await keep.abandoned(agent)
+    assert [(abandoned, "human", "Ada likes tea.")] == [(w.turn, w.what, w.put) for w in listed]
+    with pytest.raises(UnknownAgent):
+        await keep.abandoned(agent, of=PrincipalId("somebody else"))
+    assert 1 == await keep.take_back(agent, abandoned)
+    assert "With milk." == await human(house)
+    with pytest.raises(UnknownTurn):
+        await keep.take_back(agent, abandoned)
+
+
+async def test_what_a_killed_process_left_in_memory_is_taken_back_at_the_next_start(opened):
+    house = opened()
+    memory = house.memory()
+    agent = await memory.agent(AgentKey("librarian", OWNER), DEFAULT_BLOCKS)
+    by = Provenance(Author.AGENT, house.clock().now_s(), turn=TurnId("turn_never_recorded"), call_id="1/call_1")
+    await memory.edit(agent, Append("human", "Half a turn."), by)
+    await memory.put_by(agent, "Half a passage.", [], by)
+    await house.lifetime().aclose()
+
+    again = opened()
+    await again.lifetime().open()
+
+    assert "" == await human(again)
+    assert [] == list(await again.register().passages(agent))
+
+
+async def test_what_a_turn_of_another_process_wrote_is_left_alone(opened):
+    house, other = opened(), opened()
+    await house.lifetime().open()
+    memory = house.memory()
+    agent = await memory.agent(AgentKey("librarian", OWNER), DEFAULT_BLOCKS)
+    by = Provenance(Author.AGENT, house.clock().now_s(), turn=TurnId("turn_under_way"), call_id="1/call_1")
+    await memory.edit(agent, Append("human", "Just now."), by)
+
+    await other.lifetime().open()
+
+    assert "Just now." == await human(other)

@@ -16,6 +16,7 @@ SPECIMENS = [
     errors.NotAuthenticated(),
     errors.AddressRefused("Not from there."),
     errors.UnknownConversation("conv_1"),
+    errors.UnknownTurn("turn_1"),
     errors.ConversationEngaged(3.0),
     errors.IdempotencyMismatch(),
     errors.UnknownModel("nobody"),

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from librarian.adapters.recall import fts
-from librarian.adapters.sql import conversations, database, memory, threads
+from librarian.adapters.sql import conversations, database, memory, register, threads
 from librarian.adapters.sql.database import Database
 
 PLANNED = ("SELECT", "UPDATE", "DELETE", "INSERT")
@@ -35,6 +35,13 @@ def _places(statement):
     return max((n for n in range(1, 10) if f"?{n}" in statement), default=statement.count("?"))
 
 
+# The rest of the register is for those who look after agents, and may go through its table.
+ON_THE_WAY = [
+    *statements(conversations, memory, threads),
+    *(p for p in statements(register) if "ABANDONED" in p.id or "UNSETTLED" in p.id or "STANDING" in p.id),
+]
+
+
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
     opened = Database(f"sqlite:///{tmp_path_factory.mktemp('plans')}/librarian.db")
@@ -52,7 +59,7 @@ def index():
         yield connection
 
 
-@pytest.mark.parametrize("statement", statements(conversations, memory, threads))
+@pytest.mark.parametrize("statement", ON_THE_WAY)
 def test_the_stores_look_things_up(stores, statement):
     assert [] == scans(stores, statement)
 

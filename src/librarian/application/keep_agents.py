@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from librarian.application.list_models import ListModels
-from librarian.application.ports.administration import AgentCard, AgentHost, AgentRegister, Standing
+from librarian.application.ports.administration import AgentCard, AgentHost, AgentRegister, Standing, Written
 from librarian.application.ports.clock import Clock
 from librarian.application.ports.memory import AgentId, AgentKey, MemoryStore
 from librarian.application.ports.recall import RecallIndex
 from librarian.domain.catalog import Catalog
-from librarian.domain.errors import InvalidRequest, UnknownAgent
+from librarian.domain.conversation import TurnId
+from librarian.domain.errors import InvalidRequest, UnknownAgent, UnknownTurn
 from librarian.domain.identity import LOCAL, Principal, PrincipalId, owner_of
 from librarian.domain.memory import Author, MemoryBlock, Passage, Provenance, Rethink
 from librarian.domain.prompt import DEFAULT_BLOCKS
+
+MOST_ABANDONED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,17 @@ class KeepAgents:
         passage = await self._register.delete_passage(agent, number)
         await self._index.forget(card.key.owner.id)
         await self._host.passage_deleted(card, passage)
+
+    async def abandoned(self, agent: AgentId, *, limit: int = 100, of: PrincipalId | None = None) -> Sequence[Written]:
+        """What turns wrote that were edited or regenerated away, as far as it still stands; the newest first."""
+        await self._found(agent, of)
+        return await self._register.abandoned(agent, limit)
+
+    async def take_back(self, agent: AgentId, turn: TurnId, *, of: PrincipalId | None = None) -> int:
+        """What an abandoned turn wrote; how many entries could still be told apart. Raises UnknownTurn."""
+        if all(written.turn != turn for written in await self.abandoned(agent, limit=MOST_ABANDONED, of=of)):
+            raise UnknownTurn(turn)
+        return await self._memory.take_back(turn)
 
     async def _found(self, agent: AgentId, of: PrincipalId | None) -> AgentCard:
         card = await self._register.agent(agent)

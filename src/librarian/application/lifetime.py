@@ -11,8 +11,12 @@ Closing = Callable[[], Awaitable[None]]
 class Lifetime:
     """`async with` it, or close it when done: parts open themselves at first use."""
 
-    def __init__(self, *, opening: Sequence[Opening], closing: Sequence[Closing]) -> None:
+    def __init__(
+        self, *, opening: Sequence[Opening], closing: Sequence[Closing], recover: Callable[[], Awaitable[object]]
+    ) -> None:
+        """`recover`: what is to be done once all is open."""
         self._opening = opening
+        self._recover = recover
         self._closing = closing
 
     async def __aenter__(self) -> Self:
@@ -26,6 +30,7 @@ class Lifetime:
         """Raises StoreUnavailable where what is kept cannot be opened."""
         for open_part in self._opening:
             await asyncio.to_thread(open_part)
+        await self._recover()
 
     async def aclose(self) -> None:
         """All of them, even if one fails; the first failure is raised at the end."""

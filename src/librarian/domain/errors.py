@@ -11,6 +11,7 @@ LibrarianError
 |-- UnknownAgent(name)
 |-- UnknownConversation(name)
 |-- UnknownPassage(number)
+|-- UnknownTurn(name)
 |-- AgentPaused
 |-- PoolExhausted(retry_after_s)
 |-- ConversationEngaged(retry_after_s)
@@ -104,6 +105,14 @@ class UnknownPassage(LibrarianError):
     def __init__(self, number: int) -> None:
         super().__init__(f"There is no passage {number} in the agent's archive.")
         self.number = number
+
+
+class UnknownTurn(LibrarianError):
+    """No such turn of this agent's was abandoned with something of it still in memory."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no abandoned turn `{name}` of this agent's that wrote to memory.")
+        self.name = name
 
 
 class AgentPaused(LibrarianError):

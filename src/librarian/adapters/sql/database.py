@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from librarian.adapters.sql.errors import TRANSLATED
+from librarian.adapters.sql.presence import Presence
 from librarian.adapters.sql.writer import Job, T, Writer
 from librarian.domain.errors import StoreUnavailable
 
@@ -38,12 +39,16 @@ class Database:
         self._closed = False
         self._readers: list[sqlite3.Connection] = []
         self._local = threading.local()
+        self._presence = Presence(self.path)
+        self._alone = False
 
     def open(self) -> None:
         """Makes what is missing. Does nothing if it is open. Raises StoreUnavailable."""
         with self._lock:
             if self._writer is None:
-                self._writer = Writer(_opened(self.path))
+                connection = _opened(self.path)
+                self._alone = self._presence.enter()
+                self._writer = Writer(connection)
                 self._closed = False
 
     def close(self) -> None:
@@ -55,6 +60,7 @@ class Database:
             if self._writer is not None:
                 self._writer.close()  # last: who closes last brings all that is in the log into the file
                 self._writer = None
+                self._presence.leave()
             self._local = threading.local()
 
     async def aclose(self) -> None:
@@ -75,6 +81,10 @@ class Database:
         """Raises StoreUnavailable."""
         with TRANSLATED:
             return self._reader().execute(sql, values).fetchall()
+
+    def was_alone(self) -> bool:
+        """Whether no other process had it open when this one opened it."""
+        return self._alone
 
     def identity(self) -> str:
         """Which store this is: another one in the same place has another. Raises StoreUnavailable."""

@@ -8,9 +8,10 @@ from msgspec import json
 
 from librarian.adapters.sql.database import Database, Row
 from librarian.adapters.sql.memory import MAKE_BLOCK
-from librarian.application.ports.administration import AgentCard, Standing
+from librarian.application.ports.administration import AgentCard, Standing, Written
 from librarian.application.ports.clock import Clock
 from librarian.application.ports.memory import AgentId, AgentKey
+from librarian.domain.conversation import ConversationId, TurnId
 from librarian.domain.errors import UnknownAgent, UnknownPassage
 from librarian.domain.identity import Owner, PrincipalId, Subject
 from librarian.domain.memory import MemoryBlock, Passage
@@ -26,6 +27,27 @@ PASSAGES = (
     " ORDER BY number LIMIT ?"
 )
 PASSAGE = "SELECT number, text, tags, at_s FROM passage WHERE agent = ? AND number = ? AND taken_back_at_s IS NULL"
+ABANDONED_EDITS = (
+    "SELECT e.turn, e.conversation, e.at_s, e.label, e.took, e.put FROM block_edit e JOIN turn t ON t.id = e.turn"
+    " WHERE e.agent = ? AND e.undone_at_s IS NULL AND NOT t.on_path ORDER BY e.number DESC LIMIT ?"
+)
+ABANDONED_PASSAGES = (
+    "SELECT s.turn, s.conversation, s.at_s, 'archive', '', p.text FROM passage p"
+    " JOIN passage_source s ON s.passage = p.number JOIN turn t ON t.id = s.turn"
+    " WHERE p.agent = ? AND p.taken_back_at_s IS NULL AND s.taken_back_at_s IS NULL AND NOT t.on_path"
+    " ORDER BY s.number DESC LIMIT ?"
+)
+UNSETTLED_EDITS = (
+    "SELECT turn FROM block_edit e WHERE number > (SELECT max(number) - ?2 FROM block_edit) AND at_s < ?1"
+    " AND undone_at_s IS NULL AND +turn IS NOT NULL AND NOT EXISTS (SELECT 1 FROM turn t WHERE t.id = e.turn)"
+)
+UNSETTLED_SOURCES = (
+    "SELECT turn FROM passage_source s WHERE number > (SELECT max(number) - ?2 FROM passage_source)"
+    " AND at_s < ?1 AND taken_back_at_s IS NULL AND +turn IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM turn t WHERE t.id = s.turn)"
+)
+LOOKED_THROUGH = 10_000
+"""Of the newest entries: what a process that died left behind is among them."""
 EMPTY_PASSAGES = (
     "UPDATE passage SET text = '', tags = '[]', text_hash = zeroblob(32),"
     " taken_back_at_s = coalesce(taken_back_at_s, :now_s) WHERE agent = :agent"
@@ -87,6 +109,22 @@ class SqlRegister:
 
         return await self._database.write(job)
 
+    async def abandoned(self, agent: AgentId, limit: int = 100) -> Sequence[Written]:
+        rows = [
+            *self._database.rows(ABANDONED_EDITS, (agent, limit)),
+            *self._database.rows(ABANDONED_PASSAGES, (agent, limit)),
+        ]
+        rows.sort(key=lambda row: -row[2])
+        return [_written(row) for row in rows[:limit]]
+
+    async def unsettled(self, before_s: float) -> Sequence[TurnId]:
+        found = [
+            row[0]
+            for sql in (UNSETTLED_EDITS, UNSETTLED_SOURCES)
+            for row in self._database.rows(sql, (before_s, LOOKED_THROUGH))
+        ]
+        return [TurnId(turn) for turn in dict.fromkeys(found)]
+
     async def forget(self, agent: AgentId, beginning: Sequence[MemoryBlock]) -> None:
         values = {"agent": agent, "now_s": self._clock.now_s()}
 
@@ -113,6 +151,11 @@ def _overwriting(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _values(key: AgentKey) -> tuple[str, str, str]:
     return key.template, key.owner.principal, key.owner.subject
+
+
+def _written(row: Row) -> Written:
+    turn, conversation, at_s, what, took, put = row
+    return Written(TurnId(turn), ConversationId(conversation) if conversation else None, at_s, what, took, put)
 
 
 def _card(row: Row) -> AgentCard:

@@ -78,6 +78,7 @@ block_edit = Table(
     Column("at_s", Float, nullable=False),
     Column("undone_at_s", Float),
     Index("block_edit_by_call", "turn", "call_id", unique=True),
+    Index("block_edit_by_agent", "agent", "number"),
 )
 
 passage = Table(

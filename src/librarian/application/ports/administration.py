@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from librarian.application.ports.memory import AgentId, AgentKey
+from librarian.domain.conversation import ConversationId, TurnId
 from librarian.domain.identity import PrincipalId
 from librarian.domain.memory import MemoryBlock, Passage
 
@@ -24,6 +25,18 @@ class AgentCard:
     key: AgentKey
     created_s: float
     standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a turn did to memory. `what`: a block's label, or `archive`; `took` is what was there, `put` what came."""
+
+    turn: TurnId
+    conversation: ConversationId | None
+    at_s: float
+    what: str
+    took: str
+    put: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,14 @@ class AgentRegister(Protocol):
 
     async def delete_passage(self, agent: AgentId, number: int) -> Passage:
         """Its text is gone for good. As it was. Raises UnknownPassage."""
+        ...
+
+    async def abandoned(self, agent: AgentId, limit: int = 100) -> Sequence[Written]:
+        """What turns wrote that were edited or regenerated away, as far as it still stands; the newest first."""
+        ...
+
+    async def unsettled(self, before_s: float) -> Sequence[TurnId]:
+        """Turns that wrote to memory before that moment and were never recorded, among those that wrote last."""
         ...
 
     async def forget(self, agent: AgentId, beginning: Sequence[MemoryBlock]) -> None:

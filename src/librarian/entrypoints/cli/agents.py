@@ -9,8 +9,9 @@ from typing import Annotated, TypeVar
 import typer
 
 from librarian.application.keep_agents import AgentView, KeepAgents
-from librarian.application.ports.administration import Standing
+from librarian.application.ports.administration import Standing, Written
 from librarian.application.ports.memory import AgentId
+from librarian.domain.conversation import TurnId
 from librarian.domain.errors import LibrarianError
 from librarian.domain.memory import MemoryBlock, Passage
 from librarian.entrypoints.cli import terminal
@@ -127,6 +128,23 @@ def make_agents(premises_of: PremisesFactory) -> typer.Typer:  # noqa: C901, PLR
             found = done(lambda agents: agents.passages(AgentId(agent), after=after, limit=limit))
             _say_passages(found, as_json=as_json)
 
+    @cli.command()
+    def abandoned(
+        agent: Agent,
+        *,
+        take_back: Annotated[
+            str | None, typer.Option(metavar="TURN", help="Take back what this turn wrote, as far as it is there.")
+        ] = None,
+        limit: Most = 100,
+        as_json: AsJson = False,
+    ) -> None:
+        """What turns wrote to memory that were edited or regenerated away, the newest first; or take it back."""
+        if take_back is not None:
+            entries = done(lambda agents: agents.take_back(AgentId(agent), TurnId(take_back)))
+            typer.echo(f"Taken back: {entries} entries of {take_back}.")
+        else:
+            _say_written(done(lambda agents: agents.abandoned(AgentId(agent), limit=limit)), as_json=as_json)
+
     return cli
 
 
@@ -167,6 +185,19 @@ def _say_passages(passages: Sequence[Passage], *, as_json: bool) -> None:
         return
     rows = [(str(p.number), _day(p.at_s), ", ".join(p.tags) or "-", p.text) for p in passages]
     terminal.show(terminal.output(), "Put by", rows or [("-", "", "", "Nothing.")])
+
+
+def _say_written(entries: Sequence[Written], *, as_json: bool) -> None:
+    if as_json:
+        told = [
+            {"turn": w.turn, "conversation": w.conversation, "at": _day(w.at_s), "what": w.what}
+            | {"took": w.took, "put": w.put}
+            for w in entries
+        ]
+        typer.echo(json.dumps(told, indent=2))
+        return
+    rows = [(w.turn, _day(w.at_s), w.what, w.put or "(deleted)") for w in entries]
+    terminal.show(terminal.output(), "Written and abandoned", rows or [("-", "", "", "Nothing.")])
 
 
 def _day(at_s: float) -> str:

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from librarian.application.keep_agents import AgentView, KeepAgents
-from librarian.application.ports.administration import Standing
+from librarian.application.ports.administration import Standing, Written
 from librarian.application.ports.memory import AgentId
+from librarian.domain.conversation import TurnId
 from librarian.domain.errors import NotAuthenticated
 from librarian.domain.identity import PrincipalId
 from librarian.domain.memory import MemoryBlock, Passage
@@ -79,6 +80,27 @@ class PassageList(Shown):
     data: list[PassageShown]
 
 
+class WrittenShown(Shown):
+    """`what`: a block's label, or `archive`; `took` is what was there before, `put` what came."""
+
+    turn: str
+    conversation: str | None
+    created: int
+    what: str
+    took: str
+    put: str
+
+
+class WrittenList(Shown):
+    object: Literal["list"] = "list"
+    data: list[WrittenShown]
+
+
+class TakenBack(Shown):
+    turn: str
+    entries: int
+
+
 class NewPassage(Shown):
     text: Text
     tags: list[Name] = Field(default_factory=list, max_length=32)
@@ -143,6 +165,7 @@ def make_agents_router(agents: KeepAgents) -> APIRouter:
         return shown(await agents.show(AgentId(agent), of=of))
 
     _add_memory(router, agents)
+    _add_abandoned(router, agents)
     return router
 
 
@@ -172,6 +195,16 @@ def _add_memory(router: APIRouter, agents: KeepAgents) -> None:
         return Deleted(id=str(number))
 
 
+def _add_abandoned(router: APIRouter, agents: KeepAgents) -> None:
+    @router.get("/{agent}/abandoned", summary="List what turns wrote that were edited or regenerated away")
+    async def abandoned(agent: Agent, of: Caller, limit: Limit = 100) -> WrittenList:
+        return WrittenList(data=[_written(w) for w in await agents.abandoned(AgentId(agent), limit=limit, of=of)])
+
+    @router.delete("/{agent}/abandoned/{turn}", summary="Take back what such a turn wrote")
+    async def take_back(agent: Agent, turn: Annotated[str, Path(max_length=64)], of: Caller) -> TakenBack:
+        return TakenBack(turn=turn, entries=await agents.take_back(AgentId(agent), TurnId(turn), of=of))
+
+
 def shown(view: AgentView) -> AgentShown:
     card = view.card
     owner = card.key.owner
@@ -194,6 +227,17 @@ def _block(block: MemoryBlock) -> BlockShown:
         limit_chars=block.limit_chars,
         description=block.description,
         read_only=block.read_only,
+    )
+
+
+def _written(written: Written) -> WrittenShown:
+    return WrittenShown(
+        turn=written.turn,
+        conversation=written.conversation,
+        created=int(written.at_s),
+        what=written.what,
+        took=written.took,
+        put=written.put,
     )
 
 

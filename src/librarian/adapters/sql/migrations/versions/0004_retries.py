@@ -1,4 +1,5 @@
-"""Requests that come again, tips of branches, replies by their own digest and by the client's name for them."""
+"""Requests that come again, tips of branches, replies by their own digest and by the client's name for them; the edits
+of an agent."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -37,12 +38,14 @@ def upgrade() -> None:
         comment="Which turn answered a request, for when it comes again: a day's worth.",
     )
     op.create_index("request_by_digest", "request", ["digest_key"])
+    op.create_index("block_edit_by_agent", "block_edit", ["agent", "number"])
     for name, (table, columns) in PARTIAL.items():
         given = sa.text(f"{columns[-1]} IS NOT NULL")
         op.create_index(name, table, columns, sqlite_where=given, postgresql_where=given)
 
 
 def downgrade() -> None:
+    op.drop_index("block_edit_by_agent", "block_edit")
     for name in ("turn_by_parent", "turn_by_said", "turn_by_ref"):
         op.drop_index(name, "turn")
     op.drop_table("request")
