@@ -2,7 +2,7 @@
 
 from librarian.application.ports.keys import KeyStore
 from librarian.domain.errors import NotAuthenticated
-from librarian.domain.identity import LOCAL, Principal
+from librarian.domain.identity import Principal
 
 
 class Admit:
@@ -18,7 +18,7 @@ class Admit:
     def __call__(self, credential: bytes) -> Principal:
         """`credential` is `Bearer KEY`; nothing, where there are no keys. Raises NotAuthenticated."""
         if not self._keys.required:
-            return LOCAL
+            return self._keys.local
         scheme, _, key = credential.strip().partition(b" ")
         holder = self._keys.holder(key.strip()) if scheme.lower() == b"bearer" else None
         if holder is None:
