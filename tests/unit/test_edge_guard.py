@@ -4,7 +4,7 @@ import pytest
 
 from librarian.adapters.keys.configured import ConfiguredKeys
 from librarian.application.admit import Admit
-from librarian.domain.errors import AddressRefused
+from librarian.domain.errors import AddressRefused, InvalidRequest
 from librarian.entrypoints.http.admission import Admission
 from tests.unit.edge_house import CHAT, LOCAL_HEADERS, Fixtures, ScriptedConverse, front_door, hello, request
 
@@ -202,6 +202,17 @@ async def test_nobody_comes_in_through_a_proxy_without_a_key(name):
     )
 
     assert (403, "address_refused") == (answer.status, answer.json["error"]["code"])
+
+
+@pytest.mark.parametrize("name", ["X-Librarian-Conversation", "X-OpenWebUI-User-Id"])
+async def test_a_header_that_names_somebody_says_one_thing(name):
+    admission = Admission(Admit(keys=ConfiguredKeys(None)))
+    headers = [(header.lower().encode(), value.encode()) for header, value in LOCAL_HEADERS.items()]
+    named = (name.lower().encode(), b"a")
+    admission([*headers, named, named])
+
+    with pytest.raises(InvalidRequest, match="two things"):
+        admission([*headers, named, (named[0], b"b")])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from librarian.application.admit import Admit
+from librarian.domain import clients
 from librarian.domain.errors import AddressRefused, InvalidRequest, NotAuthenticated
 from librarian.domain.identity import Principal
 from librarian.domain.mode import Mode
@@ -75,6 +76,11 @@ def _require_once(sent: Sequence[tuple[bytes, bytes]]) -> None:
     for name in SAID_ONCE:
         if names.count(name) > 1:
             raise InvalidRequest(f"The header `{name.decode()}` is sent more than once.", code="invalid_value")
+    for name in clients.HEADERS.intersection(names):
+        if len({value for other, value in sent if other == name}) > 1:
+            raise InvalidRequest(
+                f"The header `{name.decode()}` says two things.", param=name.decode(), code="invalid_value"
+            )
 
 
 def _require_local(headers: Headers, client: Client) -> None:

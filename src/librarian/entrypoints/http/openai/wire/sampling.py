@@ -1,11 +1,12 @@
 """What requests for chats and for completions have in common."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta
 
+from librarian.domain.clients import LABELS
 from librarian.domain.errors import InvalidRequest
 from librarian.domain.identity import identifier
 from librarian.domain.prompt import PLAIN_SAMPLING, Sampling
@@ -51,6 +52,7 @@ class Request(msgspec.Struct, kw_only=True):
     stop: str | list[str] | None = None
     logit_bias: dict[str, float] | None = None
     prompt_cache_key: str | None = None
+    metadata: Passed = UNSET
     min_p: Passed = UNSET
     top_k: Passed = UNSET
     repetition_penalty: Passed = UNSET
@@ -67,6 +69,19 @@ class Request(msgspec.Struct, kw_only=True):
         if self.safety_identifier:
             return identifier(self.safety_identifier, "safety_identifier")
         return identifier(self.user, "user") if self.user else None
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What `metadata` says of the conversation; the rest of it is passed over. Raises InvalidRequest."""
+        if isinstance(self.metadata, msgspec.UnsetType):
+            return {}
+        raw = kept(self.metadata, "metadata")
+        told = msgspec.json.decode(raw) if raw is not None else None
+        return (
+            {label: told[label] for label in LABELS if isinstance(told.get(label), str)}
+            if isinstance(told, dict)
+            else {}
+        )
 
 
 def sampling(request: Request, passed: Iterable[str], max_tokens: int | None) -> Sampling:
