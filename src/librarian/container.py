@@ -6,6 +6,7 @@ from dependency_injector import containers, providers
 from prometheus_client import CollectorRegistry
 
 from librarian.adapters.keys.configured import ConfiguredKeys
+from librarian.adapters.keys.forwarded import OpenWebUiIdentity
 from librarian.adapters.letta.blocks import LettaMemory
 from librarian.adapters.letta.client import LettaClient
 from librarian.adapters.letta.health import LettaHealth
@@ -49,7 +50,7 @@ from librarian.application.ports.administration import AgentHost, AgentRegister
 from librarian.application.ports.agents import AgentRuntime
 from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.conversations import ConversationStore
-from librarian.application.ports.keys import KeyStore
+from librarian.application.ports.keys import ForwardedIdentity, KeyStore
 from librarian.application.ports.leases import Leases
 from librarian.application.ports.memory import MemoryStore
 from librarian.application.ports.meter import Meter
@@ -90,7 +91,15 @@ class House(containers.DeclarativeContainer):
     index: providers.Provider[RecallIndex] = providers.Singleton(
         FtsIndex, folder=own.recall_dir, store=database.provided.identity
     )
-    keys: providers.Provider[KeyStore] = providers.Singleton(ConfiguredKeys, own.secret)
+    keys: providers.Provider[KeyStore] = providers.Singleton(
+        ConfiguredKeys,
+        own.secret,
+        asserts_subject=own.identity.assert_subject,
+        requires_subject=own.identity.require_subject,
+    )
+    forwarded: providers.Provider[ForwardedIdentity] = providers.Singleton(
+        OpenWebUiIdentity, own.identity.secret, clock=clock
+    )
 
     upstream: providers.Provider[LanguageModel] = providers.Factory(
         UpstreamModel,
@@ -251,7 +260,7 @@ class House(containers.DeclarativeContainer):
         clock=clock,
         ids=ids,
     )
-    admit = providers.Singleton(Admit, keys=keys)
+    admit = providers.Singleton(Admit, keys=keys, forwarded=forwarded)
     diagnose = providers.Singleton(
         Diagnose,
         parts=providers.List(

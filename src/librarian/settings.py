@@ -187,6 +187,32 @@ class Letta(Part):
         return self.api_key.get_secret_value() if self.api_key is not None else None
 
 
+def _long_enough(value: SecretStr | None) -> SecretStr | None:
+    """Source: RFC 7518, 3.2."""
+    if value is not None and len(value.get_secret_value().encode()) < SHORTEST_SECRET_BYTES:
+        raise ValueError(f"A secret of at least {SHORTEST_SECRET_BYTES} bytes, else it can be guessed.")
+    return value
+
+
+SHORTEST_SECRET_BYTES = 32
+
+
+class Identity(Part):
+    """Whom the gateway believes about who is speaking."""
+
+    openwebui_secret: Annotated[Key, AfterValidator(_long_enough)] = Field(
+        default=None, description="FORWARD_USER_INFO_HEADER_JWT_SECRET of Open WebUI, which signs for its people."
+    )
+    assert_subject: bool = Field(
+        default=True, description="Clients may say whose memory it is. false: who names somebody gets no memory."
+    )
+    require_subject: bool = Field(default=False, description="Where nobody is named, there is no memory.")
+
+    @property
+    def secret(self) -> str | None:
+        return self.openwebui_secret.get_secret_value() if self.openwebui_secret is not None else None
+
+
 class Http(Part):
     """The face of the house."""
 
@@ -268,6 +294,7 @@ class Settings(BaseSettings):
     recall: Recall = Recall()
     engine: Engine = Engine()
     letta: Letta = Letta()
+    identity: Identity = Identity()
     http: Http = Http()
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from librarian.adapters.keys.configured import ConfiguredKeys
+from librarian.adapters.keys.forwarded import OpenWebUiIdentity
 from librarian.application.admit import Admit
 from librarian.application.diagnose import Diagnosis
 from librarian.application.ports.health import Finding
@@ -96,6 +97,10 @@ async def for_ever():
     await asyncio.Event().wait()
 
 
+def admit(secret=None, *, signed_by=None, **flags):
+    return Admit(keys=ConfiguredKeys(secret, **flags), forwarded=OpenWebUiIdentity(signed_by, clock=RealClock()))
+
+
 @dataclass
 class Fixtures:
     """What the door was made of."""
@@ -123,7 +128,7 @@ def front_door(fixtures: Fixtures, *, secret: str | None = None, **choices: Any)
             "models": fixtures.models,
             "agents": fixtures.agents,
             "diagnose": fixtures.diagnose,
-            "admit": Admit(keys=ConfiguredKeys(secret)),
+            "admit": admit(secret),
             "render_metrics": lambda: b"# nothing\n",
             "version": "9.9.9",
             "docs": True,

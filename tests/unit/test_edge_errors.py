@@ -14,6 +14,7 @@ SPECIMENS = [
     errors.MemoryRefused("Too long."),
     errors.TooLarge(5),
     errors.NotAuthenticated(),
+    errors.IdentityRefused("Too old."),
     errors.AddressRefused("Not from there."),
     errors.UnknownConversation("conv_1"),
     errors.UnknownTurn("turn_1"),

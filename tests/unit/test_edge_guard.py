@@ -1,12 +1,11 @@
 """Who is let in: a house without keys is open to its own machine, and to no web page."""
 
+import jwt
 import pytest
 
-from librarian.adapters.keys.configured import ConfiguredKeys
-from librarian.application.admit import Admit
-from librarian.domain.errors import AddressRefused
+from librarian.domain.errors import AddressRefused, IdentityRefused, InvalidRequest
 from librarian.entrypoints.http.admission import Admission
-from tests.unit.edge_house import CHAT, LOCAL_HEADERS, Fixtures, ScriptedConverse, front_door, hello, request
+from tests.unit.edge_house import CHAT, LOCAL_HEADERS, Fixtures, ScriptedConverse, admit, front_door, hello, request
 
 PATHS = [("POST", CHAT), ("GET", "/v1/models"), ("GET", "/health/live"), ("GET", "/"), ("GET", "/nowhere")]
 LOCAL_HOSTS = [
@@ -204,11 +203,22 @@ async def test_nobody_comes_in_through_a_proxy_without_a_key(name):
     assert (403, "address_refused") == (answer.status, answer.json["error"]["code"])
 
 
+@pytest.mark.parametrize("name", ["X-Librarian-Conversation", "X-OpenWebUI-User-Id"])
+async def test_a_header_that_names_somebody_says_one_thing(name):
+    admission = Admission(admit())
+    headers = [(header.lower().encode(), value.encode()) for header, value in LOCAL_HEADERS.items()]
+    named = (name.lower().encode(), b"a")
+    admission([*headers, named, named])
+
+    with pytest.raises(InvalidRequest, match="two things"):
+        admission([*headers, named, (named[0], b"b")])
+
+
 @pytest.mark.parametrize(
     ("address", "welcome"), [("127.0.0.1", True), ("::1", True), ("192.0.2.7", False), ("2001:db8::1", False)]
 )
 async def test_only_this_machine_comes_in_without_a_key(address, welcome):
-    admission = Admission(Admit(keys=ConfiguredKeys(None)))
+    admission = Admission(admit())
     headers = [(name.lower().encode(), value.encode()) for name, value in LOCAL_HEADERS.items()]
     try:
         admission(headers, (address, 1))
@@ -216,3 +226,17 @@ async def test_only_this_machine_comes_in_without_a_key(address, welcome):
         assert not welcome
     else:
         assert welcome
+
+
+async def test_a_person_who_is_signed_for_is_believed_and_a_forgery_is_not():
+    secret = "a secret of thirty-two bytes, or more"
+    claims = {"sub": "ada", "iss": "open-webui", "exp": 4_000_000_000}
+    admission = Admission(admit(signed_by=secret))
+
+    def entered(signed_by):
+        token = jwt.encode(claims, signed_by, algorithm="HS256").encode()
+        return admission([(b"host", b"localhost"), (b"x-openwebui-user-jwt", token)]).forwarded
+
+    assert "ada" == entered(secret)
+    with pytest.raises(IdentityRefused):
+        entered("another secret of thirty-two bytes")

@@ -5,6 +5,7 @@ import json
 import msgspec
 import pytest
 
+from librarian.domain.clients import LABELS
 from librarian.domain.errors import InvalidRequest
 from librarian.domain.identity import LOCAL, Purpose
 from librarian.domain.tools import ToolChoice, ToolSpec, ToolUse
@@ -88,6 +89,14 @@ def test_a_turn_of_calls_needs_no_content(content):
     assert "call_1" == answered.answers
 
 
+@pytest.mark.parametrize("content", [{}, {"content": None}, {"content": []}, {"content": ""}])
+@pytest.mark.parametrize("more", [{}, {"tool_calls": None}, {"tool_calls": []}, {"refusal": None}])
+def test_an_assistant_may_have_said_nothing(content, more):
+    message = said({"role": "assistant"} | content | more)
+
+    assert ("", (), ()) == (message.text, message.parts, message.calls)
+
+
 def test_an_answer_of_ours_comes_back_as_sdks_dump_it():
     dumped = {"role": "assistant", "content": "Hi.", "refusal": None, "annotations": [], "audio": None}
 
@@ -163,6 +172,25 @@ def test_every_optional_field_may_be_null():
     assert ({}, True) == (ask.sampling.passed, ask.whole)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "labels"),
+    [
+        (None, {}),
+        ({}, {}),
+        ([], {}),
+        ("session", {}),
+        ({"session_id": "s", "chat_id": 5, "other": "x", "conversation_id": ["y"]}, {"session_id": "s"}),
+        ({"conversation_id": "a", "session_id": "b", "chat_id": "c"}, dict(zip(LABELS, "abc", strict=True))),
+    ],
+)
+def test_metadata_may_name_a_conversation(metadata, labels):
+    assert labels == chat.decode(json.dumps(ask(metadata=metadata)).encode()).labels
+
+
+def test_without_metadata_no_conversation_is_named():
+    assert {} == chat.decode(json.dumps(ask()).encode()).labels
+
+
 def ask(*messages, **more):
     return {"model": "m", "messages": list(messages or [USER])} | more
 
@@ -182,8 +210,6 @@ REFUSED = {
     "null content": (ask({"role": "system", "content": None}), "messages.[0].content"),
     "no parts": (ask({"role": "user", "content": []}), "messages.[0].content"),
     "content of the wrong type": (ask({"role": "user", "content": 5}), "messages.[0].content"),
-    "an assistant that says nothing": (ask({"role": "assistant"}), "messages.[0].content"),
-    "an assistant with no parts": (ask({"role": "assistant", "content": []}), "messages.[0].content"),
     "an unknown part": (ask({"role": "user", "content": [{"type": "smell"}]}), "messages.[0].content.[0].type"),
     "a part with no type": (ask({"role": "user", "content": [{"text": "x"}]}), "messages.[0].content.[0].type"),
     "a text with no text": (ask({"role": "user", "content": [{"type": "text"}]}), "messages.[0].content.[0].text"),

@@ -228,8 +228,10 @@ HOUSE_PURPOSE = "X-Librarian-Purpose"
 
 def identify(said: Said) -> Identified:
     """Raises InvalidRequest, its `param` the header or field that cannot be meant."""
-    told = said.headers.keys() & _KNOWN  # of most requests: nothing
+    told = said.headers.keys() & HEADERS  # of most requests: nothing
     profile = _profile(said, told)
+    if not told and not _names_something(said) and _chore(said) is None:
+        return _SILENT[profile.name]
     person, person_by = _person(said, told, profile)
     conversation, conversation_by = _conversation(said, told, profile)
     memory = _memory(said, told)
@@ -245,6 +247,12 @@ def identify(said: Said) -> Identified:
         purpose=purpose,
         purpose_by=purpose_by,
         memory=memory,
+    )
+
+
+def _names_something(said: Said) -> bool:
+    return bool(
+        said.user or said.safety_identifier or said.metadata or said.place or said.forwarded or said.prompt_cache_key
     )
 
 
@@ -419,11 +427,14 @@ _CONVERSATION = _names(*(name for profile in (*CLIENTS, ANYBODY) for name in pro
 _PARENT = _names(HOUSE_PARENT, *(name for profile in CLIENTS for name in profile.parent))
 _MESSAGE = _names(HOUSE_MESSAGE, *(name for profile in CLIENTS for name in profile.message))
 _TASK = _names(*(name for profile in CLIENTS for name in profile.task))
-_KNOWN = frozenset(_MARKS).union(
+HEADERS = frozenset(_MARKS).union(
     name
     for names in (_HOUSE_CONVERSATION, _HOUSE_MEMORY, _HOUSE_PURPOSE, _CONVERSATION, _PARENT, _MESSAGE)
     for name, _ in names
 )
+"""Every header that is read here, in lower case."""
+_SILENT = {profile.name: Identified(client=profile.name) for profile in (*CLIENTS, ANYBODY)}
+"""Of most requests nothing more is known than this."""
 _MANNERS = tuple((profile, profile.manner) for profile in CLIENTS if profile.manner is not None)
 _CHORES = tuple((profile, chore) for profile in CLIENTS for chore in profile.chores)
 _OPENINGS = tuple(chore.opening for _, chore in _CHORES)

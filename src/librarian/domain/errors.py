@@ -6,6 +6,7 @@ LibrarianError
 |   `-- MemoryRefused
 |-- TooLarge(limit_bytes)
 |-- NotAuthenticated
+|-- IdentityRefused
 |-- AddressRefused
 |-- UnknownModel(name)
 |-- UnknownAgent(name)
@@ -69,6 +70,10 @@ class NotAuthenticated(LibrarianError):
 
     def __init__(self) -> None:
         super().__init__("The API key is missing or not known here. Send it as `Authorization: Bearer KEY`.")
+
+
+class IdentityRefused(LibrarianError):
+    """What vouches for a person cannot be believed: not signed by whom it must be, or too old."""
 
 
 class AddressRefused(LibrarianError):

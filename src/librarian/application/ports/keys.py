@@ -1,4 +1,4 @@
-"""API keys."""
+"""API keys, and what others sign about a person."""
 
 from typing import Protocol
 
@@ -13,6 +13,18 @@ class KeyStore(Protocol):
         """Whether there are keys at all; without any, the house is open to its own machine."""
         ...
 
+    @property
+    def local(self) -> Principal:
+        """Who asks where there are no keys."""
+        ...
+
     def holder(self, key: bytes) -> Principal | None:
         """Whom a key belongs to. Takes the same time for every wrong key of one length."""
+        ...
+
+
+class ForwardedIdentity(Protocol):
+    def person(self, token: bytes) -> str:
+        """Whom a signed token names; never empty. Raises IdentityRefused: for any token, where nobody is trusted to
+        sign one."""
         ...

@@ -12,6 +12,7 @@ from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from librarian.application.admit import Admit
+from librarian.domain import clients
 from librarian.domain.errors import AddressRefused, InvalidRequest, NotAuthenticated
 from librarian.domain.identity import Principal
 from librarian.domain.mode import Mode
@@ -21,6 +22,7 @@ Client = tuple[str, int] | None
 
 FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 """What a proxy adds. Whoever stands behind it is not on this machine, or might not be."""
+SIGNED = b"x-openwebui-user-jwt"
 SAID_ONCE = (
     b"host",
     b"origin",
@@ -28,8 +30,6 @@ SAID_ONCE = (
     b"content-type",
     b"content-length",
     b"idempotency-key",
-    b"x-librarian-conversation",
-    b"x-librarian-memory",
     b"x-librarian-mode",
 )
 
@@ -74,14 +74,16 @@ class Admission:
     def __call__(self, sent: Sequence[tuple[bytes, bytes]], client: Client = None, place: str | None = None) -> Caller:
         """`client`: the address it came from, where the server knows; `place` as in Caller.
 
-        Raises NotAuthenticated, AddressRefused and InvalidRequest.
+        Raises NotAuthenticated, IdentityRefused, AddressRefused and InvalidRequest.
         """
         headers = dict(sent)
         if len(headers) < len(sent):
             _require_once(sent)
         if not self._admit.keys_required:
             _require_local(headers, client)
-        return Caller(self._admit(headers.get(b"authorization", b"")), headers, place)
+        principal = self._admit(headers.get(b"authorization", b""))
+        token = headers.get(SIGNED)
+        return Caller(principal, headers, place, self._admit.person(token) if token else None)
 
     def guest(self, sent: Sequence[tuple[bytes, bytes]], client: Client = None) -> Caller | None:
         """For rooms that are open to all: None for a stranger. Raises AddressRefused and InvalidRequest."""
@@ -97,6 +99,11 @@ def _require_once(sent: Sequence[tuple[bytes, bytes]]) -> None:
     for name in SAID_ONCE:
         if names.count(name) > 1:
             raise InvalidRequest(f"The header `{name.decode()}` is sent more than once.", code="invalid_value")
+    for name in clients.HEADERS.intersection(names):
+        if len({value for other, value in sent if other == name}) > 1:
+            raise InvalidRequest(
+                f"The header `{name.decode()}` says two things.", param=name.decode(), code="invalid_value"
+            )
 
 
 def _require_local(headers: Headers, client: Client) -> None:

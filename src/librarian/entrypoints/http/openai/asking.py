@@ -1,6 +1,5 @@
 """What a request says beside its words: who asks, in which conversation, what for, and whether it asked before."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 
@@ -24,7 +23,7 @@ def identified(request: Request, transcript: Transcript, caller: Caller, *, has_
         place=caller.place,
         user=request.user,
         safety_identifier=request.safety_identifier,
-        metadata=_texts(request.metadata),
+        metadata=request.labels,
         prompt_cache_key=request.prompt_cache_key,
         forwarded=caller.forwarded,
         messages=(*transcript.overlay, *transcript.messages),
@@ -67,7 +66,3 @@ def _key(value: bytes) -> str:
         raise InvalidRequest(
             f"Invalid '{IDEMPOTENCY}': it is not UTF-8.", param=IDEMPOTENCY, code="invalid_value"
         ) from error
-
-
-def _texts(metadata: Mapping[str, object] | None) -> Mapping[str, str]:
-    return {name: value for name, value in metadata.items() if isinstance(value, str)} if metadata else {}

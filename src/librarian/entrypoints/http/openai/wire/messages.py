@@ -94,7 +94,7 @@ def _is_plain(sent: ChatMessage, role: Role) -> bool:
 
 
 def _spoken(sent: ChatMessage, at: int) -> Message:
-    """What the assistant said: text, a refusal, calls, or text and calls."""
+    """What the assistant said: text, a refusal, calls, text and calls, or nothing at all."""
     if sent.function_call is not UNSET and kept(sent.function_call, f"messages.[{at}].function_call") is not None:
         _refuse(
             "`function_call` is no longer supported: use `tool_calls`.",
@@ -103,12 +103,6 @@ def _spoken(sent: ChatMessage, at: int) -> Message:
         )
     calls = tuple([_call(call, at, position) for position, call in enumerate(sent.tool_calls or ())])
     content = sent.content if sent.content is not None else sent.refusal
-    if not calls and (content is None or content == []):
-        _refuse(
-            f"Invalid value for 'messages[{at}].content': expected a string or an array of parts, not empty,"
-            " where there are no 'tool_calls'.",
-            f"messages.[{at}].content",
-        )
     text, parts = (content, ()) if isinstance(content, str) else _parts(content or (), Role.ASSISTANT, at)
     return Message(Role.ASSISTANT, text, parts, calls, None, sent.name)
 

@@ -1,11 +1,12 @@
 """What requests for chats and for completions have in common."""
 
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta
 
+from librarian.domain.clients import LABELS
 from librarian.domain.errors import InvalidRequest
 from librarian.domain.prompt import PLAIN_SAMPLING, Sampling
 from librarian.entrypoints.http.openai.wire.decoding import Passed, kept
@@ -50,16 +51,29 @@ class Request(msgspec.Struct, kw_only=True):
     stop: str | list[str] | None = None
     logit_bias: dict[str, float] | None = None
     prompt_cache_key: str | None = None
+    metadata: Passed = UNSET
     min_p: Passed = UNSET
     top_k: Passed = UNSET
     repetition_penalty: Passed = UNSET
     safety_identifier: str | None = None
     user: str | None = None
-    metadata: dict[str, Any] | None = None
 
     @property
     def wants_usage(self) -> bool:
         return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What `metadata` says of the conversation; the rest of it is passed over. Raises InvalidRequest."""
+        if isinstance(self.metadata, msgspec.UnsetType):
+            return {}
+        raw = kept(self.metadata, "metadata")
+        told = msgspec.json.decode(raw) if raw is not None else None
+        return (
+            {label: told[label] for label in LABELS if isinstance(told.get(label), str)}
+            if isinstance(told, dict)
+            else {}
+        )
 
 
 def sampling(request: Request, passed: Iterable[str], max_tokens: int | None) -> Sampling:
