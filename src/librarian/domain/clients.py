@@ -167,7 +167,7 @@ OPENCODE = Profile(
     # packages/opencode/src/session/llm.ts. Its `prompt_cache_key` is one for many sessions.
     agents=(b"opencode/",),
     marks=("X-OpenCode-Project", "X-OpenCode-Client"),
-    conversation=("X-OpenCode-Session", "X-Session-Affinity"),
+    conversation=("X-OpenCode-Session",),
     chores=(  # packages/opencode/src/agent/prompt/title.txt
         Chore(
             name="opencode-title", opening="You are a title generator. You output ONLY a thread title.", may_stream=True
@@ -183,8 +183,9 @@ CLAUDE_CODE = Profile(
 
 CODEX = Profile(
     name="codex",
-    # codex-rs/core/src/client.rs: a subagent has a thread of its own in its parent's session
-    agents=(b"codex_cli_rs/", b"codex_exec/", b"codex_vscode/"),
+    # codex-rs: codex-api/src/requests/headers.rs has the headers, login/src/auth/default_client.rs the names. A
+    # subagent has a thread of its own in the session of its parent.
+    agents=(b"codex_cli_rs/", b"codex-tui/", b"codex_vscode/"),
     conversation=("Thread-Id", "Session-Id"),
     cache_key_is_conversation=True,
 )
@@ -213,7 +214,7 @@ SDKS = (
 
 ANYBODY = Profile(
     name="unknown",
-    conversation=("X-Session-Id", "X-Conversation-Id", "X-Chat-Id"),
+    conversation=("X-Session-Affinity", "X-Session-Id", "X-Conversation-Id", "X-Chat-Id"),
 )
 """Names that many gateways and programs agree on."""
 
