@@ -18,9 +18,11 @@ from librarian.adapters.letta.runtime import LettaAgents
 from librarian.adapters.letta.tooling import Tooling
 from librarian.adapters.pooling.local import LocalLeases
 from librarian.adapters.recall.fts import FtsIndex
+from librarian.adapters.sql.answers import SqlAnswers
 from librarian.adapters.sql.conversations import SqlConversations
 from librarian.adapters.sql.database import Database
 from librarian.adapters.sql.health import StoreHealth
+from librarian.adapters.sql.lines import SqlLines
 from librarian.adapters.sql.memory import SqlMemory
 from librarian.adapters.sql.register import SqlRegister
 from librarian.adapters.sql.threads import SqlThreads
@@ -43,15 +45,20 @@ from librarian.application.engine.counting import Counting
 from librarian.application.engine.host import EmbeddedHost
 from librarian.application.engine.memory_tools import MemoryTools
 from librarian.application.engine.runtime import EmbeddedAgents
+from librarian.application.go_on import GoOn
 from librarian.application.keep_agents import KeepAgents
+from librarian.application.keep_answers import KeepAnswers
+from librarian.application.keep_conversations import KeepConversations
 from librarian.application.lifetime import Lifetime
 from librarian.application.list_models import ListModels
 from librarian.application.ports.administration import AgentHost, AgentRegister
 from librarian.application.ports.agents import AgentRuntime
+from librarian.application.ports.answers import AnswerStore
 from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.conversations import ConversationStore
 from librarian.application.ports.keys import ForwardedIdentity, KeyStore
 from librarian.application.ports.leases import Leases
+from librarian.application.ports.lines import Lines
 from librarian.application.ports.memory import MemoryStore
 from librarian.application.ports.meter import Meter
 from librarian.application.ports.models import LanguageModel
@@ -260,6 +267,13 @@ class House(containers.DeclarativeContainer):
         clock=clock,
         ids=ids,
     )
+    answers: providers.Provider[AnswerStore] = providers.Singleton(SqlAnswers, database=database)
+    lines: providers.Provider[Lines] = providers.Singleton(SqlLines, database=database)
+    go_on = providers.Singleton(GoOn, conversations=conversations, answers=answers, lines=lines)
+    keep_answers = providers.Singleton(KeepAnswers, answers=answers)
+    keep_conversations = providers.Singleton(
+        KeepConversations, lines=lines, conversations=conversations, index=index, clock=clock, ids=ids
+    )
     admit = providers.Singleton(Admit, keys=keys, forwarded=forwarded)
     diagnose = providers.Singleton(
         Diagnose,
@@ -294,6 +308,9 @@ class House(containers.DeclarativeContainer):
         converse=converse,
         models=models,
         agents=keep_agents,
+        go_on=go_on,
+        answers=keep_answers,
+        conversations=keep_conversations,
         diagnose=diagnose,
         admit=admit,
         render_metrics=providers.Selector(

@@ -111,6 +111,7 @@ class Fixtures:
     cards: Sequence[ModelCard] = (ModelCard("qwen/qwen3:8b", created_s=1_600_000_000),)
     trouble: LibrarianError | Exception | None = None
     agents: Any = None
+    kept: Any = None
 
     async def models(self):
         if self.trouble is not None:
@@ -127,6 +128,9 @@ def front_door(fixtures: Fixtures, *, secret: str | None = None, **choices: Any)
             "converse": fixtures.converse,
             "models": fixtures.models,
             "agents": fixtures.agents,
+            "go_on": fixtures.kept,
+            "answers": fixtures.kept,
+            "conversations": fixtures.kept,
             "diagnose": fixtures.diagnose,
             "admit": admit(secret),
             "render_metrics": lambda: b"# nothing\n",

@@ -7,7 +7,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from librarian.application.admit import Admit
+from librarian.application.go_on import GoOn
 from librarian.application.keep_agents import KeepAgents
+from librarian.application.keep_answers import KeepAnswers
+from librarian.application.keep_conversations import KeepConversations
 from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.meter import Meter
 from librarian.domain.errors import InvalidRequest, LibrarianError
@@ -29,12 +32,23 @@ from librarian.entrypoints.http.openai.errors import (
     not_found,
     refusal,
 )
+from librarian.entrypoints.http.openai.kept import make_conversations_router, make_responses_router
 from librarian.entrypoints.http.openai.models import Models, make_models_router
+from librarian.entrypoints.http.openai.responses import ResponsesEndpoint
 from librarian.entrypoints.http.openai.schema import REQUESTS, publish
 from librarian.entrypoints.http.service import make_service_router
 from librarian.entrypoints.http.streams import NO_CONTENT, Pace
 
-OTHERS = ("/v1/models", "/v1/models/{id}", "/librarian/agents", "/health", "/health/live", "/health/ready")
+OTHERS = (
+    "/v1/models",
+    "/v1/models/{id}",
+    "/v1/responses/{id}",
+    "/v1/conversations",
+    "/librarian/agents",
+    "/health",
+    "/health/live",
+    "/health/ready",
+)
 API_VERSION = "1"
 """Not the version of the house, which is nothing to tell a stranger."""
 NOT_FOUND = 404
@@ -46,6 +60,9 @@ def make_front_door(
     converse: Converse,
     models: Models,
     agents: KeepAgents,
+    go_on: GoOn,
+    answers: KeepAnswers,
+    conversations: KeepConversations,
     diagnose: DiagnoseHouse,
     admit: Admit,
     render_metrics: Callable[[], bytes] | None,
@@ -66,6 +83,8 @@ def make_front_door(
     app = make_app(
         models=models,
         agents=agents,
+        answers=answers,
+        conversations=conversations,
         diagnose=diagnose,
         render_metrics=render_metrics,
         opening=opening,
@@ -78,6 +97,9 @@ def make_front_door(
         {
             "/v1/chat/completions": ChatEndpoint(converse, pace=pace, clock=clock, meter=meter),
             "/v1/completions": CompletionsEndpoint(converse, pace=pace, clock=clock, meter=meter),
+            "/v1/responses": ResponsesEndpoint(
+                converse, go_on=go_on, keep=answers, pace=pace, clock=clock, meter=meter
+            ),
         },
         app,
         admission=Admission(admit),
@@ -93,6 +115,8 @@ def make_app(
     *,
     models: Models,
     agents: KeepAgents,
+    answers: KeepAnswers,
+    conversations: KeepConversations,
     diagnose: DiagnoseHouse,
     render_metrics: Callable[[], bytes] | None,
     opening: Sequence[Step],
@@ -120,6 +144,8 @@ def make_app(
     endpoints = [*REQUESTS, *OTHERS, *(["/metrics"] if render_metrics is not None else [])]
     app.include_router(make_service_router(version=version, docs="/docs" if docs else None, endpoints=endpoints))
     app.include_router(make_models_router(models, since_s=since_s))
+    app.include_router(make_responses_router(answers))
+    app.include_router(make_conversations_router(conversations))
     app.include_router(make_agents_router(agents))
     app.include_router(make_health_router(diagnose))
     if render_metrics is not None:

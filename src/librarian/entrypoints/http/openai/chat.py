@@ -42,7 +42,7 @@ class ChatEndpoint:
         """Raises InvalidRequest, and what Converse raises."""
         request = wire.decode(body)
         ask = wire.to_domain(request, caller.principal, caller.mode)
-        who = identified(request, ask.transcript, caller, has_tools=bool(ask.tools.specs))
+        who = identified(request, ask.transcript.all, caller, has_tools=bool(ask.tools.specs))
         self._meter.identified(who.client, who.conversation_by, who.person_by, who.purpose)
         if caller.debugging:
             reply.identified(who)

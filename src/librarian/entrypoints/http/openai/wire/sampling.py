@@ -35,7 +35,26 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class Request(msgspec.Struct, kw_only=True):
+class Labelled(msgspec.Struct, kw_only=True):
+    """`metadata` is the client's own; some of it is of use here."""
+
+    metadata: Passed = UNSET
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What `metadata` says of the conversation; the rest of it is passed over. Raises InvalidRequest."""
+        if isinstance(self.metadata, msgspec.UnsetType):
+            return {}
+        raw = kept(self.metadata, "metadata")
+        told = msgspec.json.decode(raw) if raw is not None else None
+        return (
+            {label: told[label] for label in LABELS if isinstance(told.get(label), str)}
+            if isinstance(told, dict)
+            else {}
+        )
+
+
+class Request(Labelled, kw_only=True):
     """Unknown fields are ignored, and null is the same as nothing. `top_k` and the like are local servers' own."""
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -51,7 +70,6 @@ class Request(msgspec.Struct, kw_only=True):
     stop: str | list[str] | None = None
     logit_bias: dict[str, float] | None = None
     prompt_cache_key: str | None = None
-    metadata: Passed = UNSET
     min_p: Passed = UNSET
     top_k: Passed = UNSET
     repetition_penalty: Passed = UNSET
@@ -61,19 +79,6 @@ class Request(msgspec.Struct, kw_only=True):
     @property
     def wants_usage(self) -> bool:
         return self.stream_options is not None and bool(self.stream_options.include_usage)
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """What `metadata` says of the conversation; the rest of it is passed over. Raises InvalidRequest."""
-        if isinstance(self.metadata, msgspec.UnsetType):
-            return {}
-        raw = kept(self.metadata, "metadata")
-        told = msgspec.json.decode(raw) if raw is not None else None
-        return (
-            {label: told[label] for label in LABELS if isinstance(told.get(label), str)}
-            if isinstance(told, dict)
-            else {}
-        )
 
 
 def sampling(request: Request, passed: Iterable[str], max_tokens: int | None) -> Sampling:
