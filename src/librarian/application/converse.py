@@ -1,5 +1,6 @@
 """Carry one turn between a client and an agent."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -216,12 +217,9 @@ class Converse:
             self._replays.delivered(request)  # who leaves before does not come back here
 
     async def _settle(self, record: TurnRecord, way: UnderWay) -> None:
-        way.settled = True  # even if the client leaves now: what is being written is written
-        try:
-            await self._conversations.settle(record)
-        except LibrarianError:
-            way.settled = False
-            raise
+        """Even if the client leaves now: what is being written is written, and its retry waits for that."""
+        way.writing = asyncio.ensure_future(self._conversations.settle(record))
+        await asyncio.shield(way.writing)
 
     async def _once(self, ask: Ask, owner: Owner, request: Request) -> TurnStream:
         """One turn for one request, however often it is sent."""
