@@ -13,9 +13,11 @@ from librarian.application.replays import KEYS_HOLD_S, RETRIES_COME_S, UNDELIVER
 from librarian.container import House
 from librarian.domain.errors import IdempotencyMismatch, PoolExhausted, UpstreamRefused
 from librarian.domain.identity import LOCAL, Principal, PrincipalId
+from librarian.domain.tools import ClientTools, ToolSpec
 from librarian.domain.transcript import Transcript, assistant, user
 from librarian.domain.turn import StepEnded, StopReason, TextSpoken, ToolCalled, TurnBegan, TurnEnded
 from librarian.settings import Settings
+from tests.fakes.deliberate import Deliberate
 from tests.fakes.numbered import TOOK, Numbered, SetClock
 
 pytestmark = pytest.mark.integration
@@ -111,6 +113,16 @@ async def test_a_key_stands_for_its_answer(house, model, clock):
 
     assert told_again(first, await taken(house, KEYED))
     assert 1 == len(model.prompts)
+
+
+async def test_an_answer_that_took_a_while_is_dated_the_same(house, model, clock):
+    gate = model.hold()
+    first = asyncio.ensure_future(taken(house, KEYED))
+    await model.asked.wait()
+    clock.move_on(5)
+    gate.set()
+
+    assert told_again(await first, await taken(house, KEYED))
 
 
 async def test_after_a_day_it_does_no_more(house, clock):
@@ -389,8 +401,6 @@ async def test_calls_are_told_again(house, model):
             yield ToolCalled(1, "call_2", "see", "{}")
             yield StepEnded(StopReason.TOOL_CALLS, TOOK)
 
-    from librarian.domain.tools import ClientTools, ToolSpec  # noqa: PLC0415
-
     house.model.override(providers.Object(Calling()))
     tools = ClientTools((ToolSpec("look"), ToolSpec("see")))
     first = await taken(house, KEYED, tools=tools)
@@ -401,30 +411,6 @@ async def test_calls_are_told_again(house, model):
         ToolCalled(0, "call_1", "look", '{"at":"it"}'),
         ToolCalled(1, "call_2", "see", "{}"),
     ] == [event for event in again if isinstance(event, ToolCalled)]
-
-
-class Deliberate:
-    """A ConversationStore that writes once it is let; what is to be written is written though nobody waits."""
-
-    def __init__(self, behind):
-        self._behind = behind
-        self.begun = asyncio.Event()
-        self.may = asyncio.Event()
-        self.trouble = None
-        self._writing = set()
-
-    def __getattr__(self, name):
-        return getattr(self._behind, name)
-
-    async def settle(self, turn):
-        task = asyncio.ensure_future(self._settle(turn))
-        self._writing.add(task)
-        await asyncio.shield(task)
-
-    async def _settle(self, turn):
-        self.begun.set()
-        await self.may.wait()
-        await self._behind.settle(turn)
 
 
 @pytest.mark.parametrize("again", [attempt(), RETRIED, KEYED], ids=["same body", "retried", "key"])
