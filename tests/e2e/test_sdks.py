@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.e2e.gateway import Gateway
 
 ROOT = Path(__file__).parents[2]
 SDKS = [ROOT / name / "bin" / "python" for name in (".venv-openai2", ".venv-openai3")]
@@ -27,29 +28,6 @@ else:
     for chunk in client.chat.completions.create(**ask, stream=True):
         print(chunk.choices[0].delta.content or "", end="")
 """
-
-
-class Gateway:
-    """`python -m librarian serve`, to be killed without warning."""
-
-    def __init__(self, data_dir: Path) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("LIBRARIAN_", "OPENAI_"))}
-        self._env = clean | {"LIBRARIAN_DATA_DIR": str(data_dir), "LIBRARIAN_UPSTREAM__DISCOVER": "false"}
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "librarian", "serve", "--port", "0"]
-        self._process = subprocess.Popen(command, env=self._env, stderr=subprocess.PIPE, text=True)
-        for line in self._process.stderr:
-            if line.startswith("listens"):
-                self.base_url = f"{line.split()[1]}/v1"
-                return
-        pytest.fail("The gateway did not start.")
-
-    def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait(10)
-        self._process.stderr.close()
 
 
 @pytest.fixture

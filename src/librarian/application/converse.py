@@ -1,5 +1,6 @@
 """Carry one turn between a client and an agent."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -165,8 +166,9 @@ class Converse:
                     plan = conversation.plan(reading, engaged=held.beside)
                     mode = self._mode(ask, entry)
                     turn = TurnId(f"turn_{self._ids.new()}")
+                    at_s = self._clock.now_s()
                     self._meter.turn_began(type(plan).__name__, mode.mode, self._clock.elapsed_s() - began_s)
-                    yield TurnBegan(conversation.id, turn, type(plan).__name__, mode, self._clock.now_s())
+                    yield TurnBegan(conversation.id, turn, type(plan).__name__, mode, at_s)
                     hearing = Hearing(
                         turn=turn,
                         conversation=conversation.id,
@@ -204,6 +206,7 @@ class Converse:
                                         reply=collected.message,
                                         ended=event,
                                         context=context,
+                                        at_s=at_s,
                                         request=request,
                                     )
                                     await self._settle(record, way)
@@ -230,12 +233,9 @@ class Converse:
         return ask, *await self._found(ask, agent)
 
     async def _settle(self, record: TurnRecord, way: UnderWay) -> None:
-        way.settled = True  # even if the client leaves now: what is being written is written
-        try:
-            await self._conversations.settle(record)
-        except LibrarianError:
-            way.settled = False
-            raise
+        """Even if the client leaves now: what is being written is written, and its retry waits for that."""
+        way.writing = asyncio.ensure_future(self._conversations.settle(record))
+        await asyncio.shield(way.writing)
 
     async def _once(self, ask: Ask, owner: Owner, request: Request) -> TurnStream:
         """One turn for one request, however often it is sent."""
@@ -342,6 +342,7 @@ class Converse:
         reply: Message,
         ended: TurnEnded,
         context: Context,
+        at_s: float,
         request: Request | None,
     ) -> TurnRecord:
         transcript, reading, plan = hearing.transcript, hearing.reading, hearing.plan
@@ -363,7 +364,7 @@ class Converse:
             reason=ended.reason,
             context=context.with_steps(spoken_at, ended.steps),
             usage=ended.usage,
-            at_s=self._clock.now_s(),
+            at_s=at_s,
             said=own_digests((reading.carried_on(reply),))[0] if named else None,
             ref=ask.reply_name,
             request=request,
