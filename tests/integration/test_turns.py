@@ -37,6 +37,7 @@ from librarian.domain.turn import (
     StopReason,
     TextSpoken,
     ToolCalled,
+    ToolReturned,
     TurnBegan,
     TurnEnded,
     Usage,
@@ -291,6 +292,37 @@ async def test_a_reader_who_leaves_early_leaves_nothing_behind(house, model):
 
     assert "" == await human(house)
     assert (0, 0) == (house.pool().taken, house.pool().waiting)
+
+
+@pytest.mark.parametrize("at", [ToolReturned, MemoryChanged])
+async def test_a_reader_who_leaves_while_a_tool_is_run_leaves_nothing_behind(house, model, at):
+    model.acts += [[note("Ada likes tea"), ended(StopReason.TOOL_CALLS)], [TextSpoken(("Noted.",)), ended()]]
+    async with aclosing(house.converse()(ask(user("I like tea.")))) as events:
+        async for event in events:
+            if isinstance(event, at):
+                break
+    await house.agents().aclose()
+
+    assert "" == await human(house)
+
+
+async def test_a_reader_who_is_gone_before_the_tool_returns_leaves_nothing_behind(house, model):
+    model.acts += [[note("Ada likes tea"), ended(StopReason.TOOL_CALLS)], [TextSpoken(("Noted.",)), ended()]]
+    await human(house)
+    write = house.database().write
+
+    def leave(job):
+        reader.cancel()  # in the moment in which it is being written
+        return write(job)
+
+    house.database().write = leave
+    reader = asyncio.ensure_future(taken(house, user("I like tea.")))
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    house.database().write = write
+    await house.agents().aclose()
+
+    assert "" == await human(house)
 
 
 async def test_a_model_without_tools_is_asked_without(house, model):

@@ -43,7 +43,7 @@ from librarian.domain.prompt import (
     plain_system_message,
     system_message,
 )
-from librarian.domain.recall import Hit
+from librarian.domain.recall import Hit, Shelf
 from librarian.domain.tools import NO_TOOLS, ClientTools
 from librarian.domain.transcript import Digest, Message, Reading, Role, Transcript, own_digests
 from librarian.domain.turn import (
@@ -145,7 +145,7 @@ class Converse:
             self._meter.memory_withheld("unknown" if ask.person is None else "not_believed")
         if owner is None or ask.purpose is Purpose.STATELESS or ask.memory is not Memory.ON:
             return self._plain(ask, owner if ask.memory is Memory.READ else None)
-        request = ask.attempt.by(owner) if ask.attempt is not None else None
+        request = ask.attempt.by(owner, ask.conversation) if ask.attempt is not None else None
         if request is not None and self._replays.comes_again(request):
             return self._once(ask, owner, request)
         return self._chat(ask, owner, request)
@@ -324,13 +324,26 @@ class Converse:
         hits = await self._remember(owner, _last_said(transcript), None if window else conversation.id)
         if not hits:
             return hits
+        cut_off_before = await self._cut_off_before(plan)
         shown = {message.text for message in transcript.messages}
         return [
             hit
             for hit in hits
             if hit.entry.text not in shown
-            and not (hit.entry.conversation == conversation.id and hit.entry.number in window)
+            and (
+                hit.entry.conversation != conversation.id
+                or hit.entry.shelf is not Shelf.SAID
+                or (hit.entry.number < cut_off_before and hit.entry.number not in window)
+            )
         ]
+
+    async def _cut_off_before(self, plan: Plan) -> int:
+        """Only turns with smaller numbers can have been cut off a window. What lies on the path after it is what this
+        request goes another way than; where the window is off the path, that is all there is."""
+        if not isinstance(plan, Rebuild) or not plan.window or plan.at is None:
+            return 0
+        at = plan.at.number
+        return at if await self._conversations.on_path([at]) else 0
 
     def _record(
         self,

@@ -33,9 +33,12 @@ class Attempt:
     retried: bool = False
     idempotency_key: str | None = None
 
-    def by(self, owner: Owner) -> Request:
-        """Never the same for two principals, subjects or endpoints."""
+    def by(self, owner: Owner, conversation: str | None = None) -> Request:
+        """Never the same for two principals, subjects or endpoints, nor in two conversations that the client names:
+        that it may do beside the body."""
         place = b"%b%b:%d" % (owner.id, self.endpoint.encode(), self.part)
+        if conversation is not None:
+            place += b" in %b\0" % conversation.encode()
         key = None
         if self.idempotency_key is not None:
             tenant = owner.principal.encode()
