@@ -68,7 +68,8 @@ class Ask:
     name.
     `whole`: nobody reads along. `structured`: a response format is asked for. `choice`: which of several answers this
     is; only the first, 0, writes to memory. `attempt` None: the request never comes again. `again`: the same, after
-    what has been said by the time that its turn has come, where the house holds the history.
+    what has been said by the time that its turn has come, where the house holds the history. `turn`: what its turn is
+    to be called.
     """
 
     model: str
@@ -91,6 +92,10 @@ class Ask:
     choice: int = 0
     attempt: Attempt | None = None
     again: Callable[[], Awaitable["Ask"]] | None = None
+    turn: TurnId | None = None
+
+    def named(self, ids: Ids) -> TurnId:
+        return self.turn or TurnId(f"turn_{ids.new()}")
 
 
 class Converse:
@@ -165,7 +170,7 @@ class Converse:
                         ask, reading, conversation = await self._found_again(ask, agent)  # it may have moved meanwhile
                     plan = conversation.plan(reading, engaged=held.beside)
                     mode = self._mode(ask, entry)
-                    turn = TurnId(f"turn_{self._ids.new()}")
+                    turn = ask.named(self._ids)
                     at_s = self._clock.now_s()
                     self._meter.turn_began(type(plan).__name__, mode.mode, self._clock.elapsed_s() - began_s)
                     yield TurnBegan(conversation.id, turn, type(plan).__name__, mode, at_s)
@@ -265,7 +270,7 @@ class Converse:
         try:
             entry = await self._admitted(ask)
             mode = self._mode(ask, entry) if ask.purpose is not Purpose.TASK else None
-            turn = TurnId(f"turn_{self._ids.new()}")
+            turn = ask.named(self._ids)
             plan = "Task" if mode is None else "Stateless" if owner is None else "Read"
             self._meter.turn_began(plan, mode.mode if mode is not None else None, 0.0)
             yield TurnBegan(None, turn, plan, mode, self._clock.now_s())

@@ -21,6 +21,7 @@ from librarian.entrypoints.http.front_door import FrontDoor
 from librarian.entrypoints.http.health import DiagnoseHouse, make_health_router
 from librarian.entrypoints.http.lifespan import Step, make_lifespan
 from librarian.entrypoints.http.metrics import make_metrics_router
+from librarian.entrypoints.http.openai.background import Background
 from librarian.entrypoints.http.openai.chat import ChatEndpoint, Converse
 from librarian.entrypoints.http.openai.completions import CompletionsEndpoint
 from librarian.entrypoints.http.openai.errors import (
@@ -80,15 +81,17 @@ def make_front_door(
 ) -> FrontDoor:
     """The whole of the house's HTTP, as one ASGI application. `render_metrics` None: there is no /metrics."""
     pace = Pace(hold_s=hold_s, ping_s=ping_s, turn_s=turn_s)
+    background = Background(turn_s)
     app = make_app(
         models=models,
         agents=agents,
         answers=answers,
+        background=background,
         conversations=conversations,
         diagnose=diagnose,
         render_metrics=render_metrics,
         opening=opening,
-        closing=closing,
+        closing=[*closing, background.aclose],
         version=version,
         docs=docs,
         since_s=int(clock.now_s()),
@@ -98,7 +101,14 @@ def make_front_door(
             "/v1/chat/completions": ChatEndpoint(converse, pace=pace, clock=clock, meter=meter),
             "/v1/completions": CompletionsEndpoint(converse, pace=pace, clock=clock, meter=meter),
             "/v1/responses": ResponsesEndpoint(
-                converse, go_on=go_on, keep=answers, pace=pace, clock=clock, meter=meter
+                converse,
+                go_on=go_on,
+                keep=answers,
+                background=background,
+                pace=pace,
+                clock=clock,
+                ids=ids,
+                meter=meter,
             ),
         },
         app,
@@ -116,6 +126,7 @@ def make_app(
     models: Models,
     agents: KeepAgents,
     answers: KeepAnswers,
+    background: Background,
     conversations: KeepConversations,
     diagnose: DiagnoseHouse,
     render_metrics: Callable[[], bytes] | None,
@@ -144,7 +155,7 @@ def make_app(
     endpoints = [*REQUESTS, *OTHERS, *(["/metrics"] if render_metrics is not None else [])]
     app.include_router(make_service_router(version=version, docs="/docs" if docs else None, endpoints=endpoints))
     app.include_router(make_models_router(models, since_s=since_s))
-    app.include_router(make_responses_router(answers))
+    app.include_router(make_responses_router(answers, background))
     app.include_router(make_conversations_router(conversations))
     app.include_router(make_agents_router(agents))
     app.include_router(make_health_router(diagnose))
