@@ -129,6 +129,7 @@ def front_door(fixtures: Fixtures, *, secret: str | None = None, **choices: Any)
             "models": fixtures.models,
             "agents": fixtures.agents,
             "go_on": fixtures.kept,
+            "shorten": fixtures.kept,
             "answers": fixtures.kept,
             "conversations": fixtures.kept,
             "diagnose": fixtures.diagnose,

@@ -13,6 +13,7 @@ from librarian.application.keep_answers import KeepAnswers
 from librarian.application.keep_conversations import KeepConversations
 from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.meter import Meter
+from librarian.application.shorten import Shorten
 from librarian.domain.errors import InvalidRequest, LibrarianError
 from librarian.entrypoints.http.admin.agents import make_agents_router
 from librarian.entrypoints.http.admission import Admission
@@ -35,7 +36,7 @@ from librarian.entrypoints.http.openai.errors import (
 )
 from librarian.entrypoints.http.openai.kept import make_conversations_router, make_responses_router
 from librarian.entrypoints.http.openai.models import Models, make_models_router
-from librarian.entrypoints.http.openai.responses import ResponsesEndpoint
+from librarian.entrypoints.http.openai.responses import CompactEndpoint, InputTokensEndpoint, Reading, ResponsesEndpoint
 from librarian.entrypoints.http.openai.schema import REQUESTS, publish
 from librarian.entrypoints.http.service import make_service_router
 from librarian.entrypoints.http.streams import NO_CONTENT, Pace
@@ -62,6 +63,7 @@ def make_front_door(
     models: Models,
     agents: KeepAgents,
     go_on: GoOn,
+    shorten: Shorten,
     answers: KeepAnswers,
     conversations: KeepConversations,
     diagnose: DiagnoseHouse,
@@ -82,6 +84,7 @@ def make_front_door(
     """The whole of the house's HTTP, as one ASGI application. `render_metrics` None: there is no /metrics."""
     pace = Pace(hold_s=hold_s, ping_s=ping_s, turn_s=turn_s)
     background = Background(turn_s)
+    read = Reading(go_on, meter)
     app = make_app(
         models=models,
         agents=agents,
@@ -102,7 +105,7 @@ def make_front_door(
             "/v1/completions": CompletionsEndpoint(converse, pace=pace, clock=clock, meter=meter),
             "/v1/responses": ResponsesEndpoint(
                 converse,
-                go_on=go_on,
+                read=read,
                 keep=answers,
                 background=background,
                 pace=pace,
@@ -110,6 +113,8 @@ def make_front_door(
                 ids=ids,
                 meter=meter,
             ),
+            "/v1/responses/input_tokens": InputTokensEndpoint(shorten, read=read),
+            "/v1/responses/compact": CompactEndpoint(shorten, read=read, clock=clock, ids=ids),
         },
         app,
         admission=Admission(admit),

@@ -13,15 +13,17 @@ from librarian.application.go_on import RESPONSE, GoOn
 from librarian.application.ports.answers import KeptAnswer
 from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.meter import Meter
+from librarian.application.shorten import Shorten
 from librarian.domain.conversation import TurnId
 from librarian.domain.errors import InvalidRequest, UnknownAnswer
 from librarian.domain.identity import owner_of
-from librarian.domain.turn import Ignored, TextSpoken, ToolCalled, TurnBegan, TurnEnded
+from librarian.domain.transcript import Message, Role
+from librarian.domain.turn import Ignored, TextSpoken, ToolCalled, TurnBegan, TurnEnded, Usage
 from librarian.entrypoints.http.admission import Caller
 from librarian.entrypoints.http.openai.asking import asked, attempt_of, identified
 from librarian.entrypoints.http.openai.background import Background, Kept, Running
 from librarian.entrypoints.http.openai.chat import Converse
-from librarian.entrypoints.http.openai.responses_encoder import Response
+from librarian.entrypoints.http.openai.responses_encoder import Response, usage_of
 from librarian.entrypoints.http.openai.wire import items as wire_items
 from librarian.entrypoints.http.openai.wire import responses as wire
 from librarian.entrypoints.http.openai.writing import JSON
@@ -36,6 +38,51 @@ class Keep(Protocol):
     async def keep(self, answer: KeptAnswer) -> None: ...
 
 
+class Reading:
+    """A request, and all that it goes on from -> what is asked, and the news in it."""
+
+    def __init__(self, go_on: GoOn, meter: Meter) -> None:
+        self._go_on = go_on
+        self._meter = meter
+
+    async def __call__(
+        self, request: wire.ResponseRequest, body: bytes, caller: Caller, reply: Reply, path: str
+    ) -> tuple[wire.ResponseRequest, Ask, Sequence[Message]]:
+        """Raises InvalidRequest, UnknownAnswer, UnknownConversation."""
+        point = request.point
+        ask = wire.to_domain(request, caller.principal, caller.mode)
+        structlog.contextvars.bind_contextvars(principal_id=ask.principal.id, model=ask.model)
+        instructions = request.orders
+        named = wire_items.references(request.items)
+        referred = {}
+        if named:
+            ask = replace(ask, person=identified(request, (), caller).person)
+            referred = await self._referred(named, ask)
+        news = wire_items.to_messages(request.items, referred)
+        who = identified(request, (*instructions, *news), caller, has_tools=bool(ask.tools.specs))
+        self._meter.identified(who.client, who.conversation_by, who.person_by, who.purpose)
+        if caller.debugging:
+            reply.identified(who)
+        ask = asked(ask, who, attempt_of(body, caller, path))
+        try:
+            return request, await self._go_on(ask, news, point, instructions), news
+        except InvalidRequest as error:
+            raise _of_input(error) from error
+
+    async def _referred(self, ids: Sequence[str], ask: Ask) -> dict[str, wire_items.Item]:
+        """What items stand for that a client only names: they are of its own answers. Raises UnknownAnswer."""
+        found: dict[str, wire_items.Item] = {}
+        for id_ in ids:
+            turn = wire_items.turn_of(id_)
+            past = await self._go_on.turn(turn, ask) if turn is not None else None
+            items = wire_items.of_turn(past) if past is not None else ()
+            body = next((item for item in items if item["id"] == id_), None)
+            if body is None:
+                raise UnknownAnswer(id_, "item", param="input")
+            found[id_] = wire_items.to_item(body)
+        return found
+
+
 class ResponsesEndpoint:
     """One instance serves every request. One in the background goes on when its client has left."""
 
@@ -43,7 +90,7 @@ class ResponsesEndpoint:
         self,
         converse: Converse,
         *,
-        go_on: GoOn,
+        read: Reading,
         keep: Keep,
         background: Background,
         pace: Pace,
@@ -54,7 +101,7 @@ class ResponsesEndpoint:
         self._ids = ids
         self._background = background
         self._converse = converse
-        self._go_on = go_on
+        self._read = read
         self._keep = keep
         self._pace = pace
         self._clock = clock
@@ -62,25 +109,7 @@ class ResponsesEndpoint:
 
     async def __call__(self, body: bytes, caller: Caller, reply: Reply) -> None:
         """Raises InvalidRequest, UnknownAnswer, UnknownConversation, and what Converse raises."""
-        request = wire.decode(body)
-        point = request.point
-        ask = wire.to_domain(request, caller.principal, caller.mode)
-        structlog.contextvars.bind_contextvars(principal_id=ask.principal.id, model=ask.model)
-        named = wire_items.references(request.items)
-        instructions = request.orders
-        who = identified(request, (), caller)
-        ask = replace(ask, person=who.person)
-        referred = await self._referred(named, ask) if named else {}
-        news = wire_items.to_messages(request.items, referred)
-        who = identified(request, (*instructions, *news), caller, has_tools=bool(ask.tools.specs))
-        self._meter.identified(who.client, who.conversation_by, who.person_by, who.purpose)
-        if caller.debugging:
-            reply.identified(who)
-        ask = asked(ask, who, attempt_of(body, caller, PATH))
-        try:
-            ask = await self._go_on(ask, news, point, instructions)
-        except InvalidRequest as error:
-            raise _of_input(error) from error
+        request, ask, news = await self._read(wire.decode(body), body, caller, reply, PATH)
         response = Response(request, news, self._clock)
         reply.last_words = response.failed
         if request.background:
@@ -164,19 +193,6 @@ class ResponsesEndpoint:
                     case TurnBegan():
                         response.begin(event)
 
-    async def _referred(self, ids: Sequence[str], ask: Ask) -> dict[str, wire_items.Item]:
-        """What items stand for that a client only names: they are of its own answers. Raises UnknownAnswer."""
-        found: dict[str, wire_items.Item] = {}
-        for id_ in ids:
-            turn = wire_items.turn_of(id_)
-            past = await self._go_on.turn(turn, ask) if turn is not None else None
-            items = wire_items.of_turn(past) if past is not None else ()
-            body = next((item for item in items if item["id"] == id_), None)
-            if body is None:
-                raise UnknownAnswer(id_, "item", param="input")
-            found[id_] = wire_items.to_item(body)
-        return found
-
     async def _kept(self, ask: Ask, request: wire.ResponseRequest, response: Response) -> None:
         """Before the last frame: whoever has the answer can go on from it."""
         if request.store is False:
@@ -209,3 +225,49 @@ def _of_input(error: InvalidRequest) -> InvalidRequest:
     if error.param is None or not error.param.startswith("messages"):
         return error
     return InvalidRequest(str(error), param="input", code=error.code)
+
+
+class InputTokensEndpoint:
+    """POST /v1/responses/input_tokens: what a request would come to."""
+
+    def __init__(self, shorten: Shorten, *, read: Reading) -> None:
+        self._shorten = shorten
+        self._read = read
+
+    async def __call__(self, body: bytes, caller: Caller, reply: Reply) -> None:
+        _, ask, _ = await self._read(wire.decode_unasked(body), body, caller, reply, f"{PATH}/input_tokens")
+        tokens = await self._shorten.count(ask)
+        await reply.at_once(200, JSON, orjson.dumps({"object": "response.input_tokens", "input_tokens": tokens}))
+
+
+class CompactEndpoint:
+    """POST /v1/responses/compact: what a client may send from now on in place of all that went before."""
+
+    def __init__(self, shorten: Shorten, *, read: Reading, clock: Clock, ids: Ids) -> None:
+        self._shorten = shorten
+        self._read = read
+        self._clock = clock
+        self._ids = ids
+
+    async def __call__(self, body: bytes, caller: Caller, reply: Reply) -> None:
+        """Raises InvalidRequest where there is nothing to make short."""
+        _, ask, _ = await self._read(wire.decode(body), body, caller, reply, f"{PATH}/compact")
+        messages = ask.transcript.messages
+        if not messages:
+            raise InvalidRequest("There is nothing to compact.", param="input")
+        summary = await self._shorten.summary(messages, ask.model)
+        digits = self._ids.new()
+        heard = [message for message in messages if message.role is Role.USER]
+        output = [
+            item for at, message in enumerate(heard) for item in wire_items.of_message(message, digits, f"{at:03x}")
+        ]
+        output.append({"type": "compaction", "id": f"cmp_{digits}", "encrypted_content": wire_items.sealed(summary)})
+        tokens = await self._shorten.count(ask)
+        told = {
+            "id": f"resp_{digits}",
+            "object": "response.compaction",
+            "created_at": int(self._clock.now_s()),
+            "output": output,
+            "usage": usage_of(Usage(tokens, max(1, len(summary) // 4))),
+        }
+        await reply.at_once(200, JSON, orjson.dumps(told))
