@@ -203,7 +203,7 @@ class Mansion:
                 for found in IDS.findall(text)
                 if found in owners and found not in asked and not _may_name(by, owners[found])
             ]
-            if where != "prompt":
+            if where != "prompt" and (where, by) != ("log", None):
                 leaks += [
                     Leak(by, where, "name", found)
                     for found in TENANT.findall(text)
