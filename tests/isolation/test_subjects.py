@@ -172,3 +172,38 @@ async def test_tasks_and_requests_without_memory_are_shown_nothing(told):
         assert said(answer)["content"] == "Indeed."
 
     assert before == kept(told)
+
+
+async def test_a_key_that_may_not_speak_for_others_sees_no_agents_of_theirs(told):
+    """What they remember is theirs: such a key is in the hands of one person."""
+    agents = {
+        subject: agent for agent, subject in told.rows("SELECT id, subject FROM agent WHERE principal = 'tenant-0'")
+    }
+    before = kept(told)
+    listed = (await told.keep(0, "GET", "/librarian/agents", by="person")).json["data"]
+    own, ada = agents["self:tenant-0"], agents["user:ada"]
+    assert [own] == [one["id"] for one in listed]
+    for method, rest, body in [
+        ("GET", "", b""),
+        ("PATCH", "", {"state": "paused"}),
+        ("DELETE", "?forget=true", b""),
+        ("GET", "/blocks", b""),
+        ("PUT", "/blocks/human", {"value": "Mine."}),
+        ("GET", "/passages", b""),
+        ("POST", "/passages", {"text": "Mine."}),
+        ("DELETE", "/passages/1", b""),
+        ("GET", "/abandoned", b""),
+        ("DELETE", "/abandoned/turn_1", b""),
+    ]:
+        answers = [
+            await told.keep(0, method, f"/librarian/agents/{agent}{rest}", body, by="person")
+            for agent in (ada, "agent-" + "0" * 24)
+        ]
+        assert [404, 404] == [answer.status for answer in answers]
+        assert 1 == len({answer.body.replace(ada.encode(), b"agent-" + b"0" * 24) for answer in answers})
+    made = await told.keep(0, "POST", "/librarian/agents", {"person": "ada"}, by="person")
+    assert (400, "person") == (made.status, made.error["param"])
+
+    assert before == kept(told)
+    shown = await told.keep(0, "GET", f"/librarian/agents/{own}/blocks", by="person")
+    assert {THE_TENANT} == {cell for _, cell in canaries(shown.body.decode())}
