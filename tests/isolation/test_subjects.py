@@ -207,3 +207,13 @@ async def test_a_key_that_may_not_speak_for_others_sees_no_agents_of_theirs(told
     assert before == kept(told)
     shown = await told.keep(0, "GET", f"/librarian/agents/{own}/blocks", by="person")
     assert {THE_TENANT} == {cell for _, cell in canaries(shown.body.decode())}
+
+
+@pytest.mark.parametrize("field", ["safety_identifier", "user"])
+async def test_what_a_person_writes_into_the_body_does_not_make_them_another(told, field):
+    """As whoever may set the parameters of a chat in Open WebUI could."""
+    body = {"model": "librarian", "messages": [QUESTION], field: "ada"}
+    await told.knock(None, "POST", CHAT, key(0), body=body, headers={"x-openwebui-user-id": "ben"})
+
+    assert [] == canaries(repr(told.model.prompts[None]))
+    assert {"self:tenant-0", "user:ada", "user:ben"} == {row[0] for row in told.rows("SELECT subject FROM agent")}
