@@ -23,7 +23,7 @@ from librarian.domain.errors import (
     UnknownTurn,
     UpstreamRefused,
 )
-from librarian.domain.identity import LOCAL, PrincipalId, Purpose, owner_of
+from librarian.domain.identity import LOCAL, Principal, PrincipalId, Purpose, owner_of
 from librarian.domain.memory import PATTERN_TAG, Append, Author, Provenance
 from librarian.domain.prompt import DEFAULT_BLOCKS, PERSONA, Sampling
 from librarian.domain.recall import Search, Shelf
@@ -590,7 +590,7 @@ async def test_what_an_abandoned_turn_wrote_is_listed_and_taken_back(house, mode
     listed = await keep.abandoned(agent)
     assert [(abandoned, "human", "Ada likes tea.")] == [(w.turn, w.what, w.put) for w in listed]
     with pytest.raises(UnknownAgent):
-        await keep.abandoned(agent, of=PrincipalId("somebody else"))
+        await keep.abandoned(agent, of=Principal(PrincipalId("somebody else")))
     assert 1 == await keep.take_back(agent, abandoned)
     assert "With milk." == await human(house)
     with pytest.raises(UnknownTurn):
