@@ -81,11 +81,7 @@ def subject_of(principal: Principal, person: str | None) -> Owner | None:
 
 def may_see(principal: Principal, person: str | None, owner: Owner) -> bool:
     """Whether what is `owner`'s may be shown. A key that may speak for others and names nobody sees its principal's."""
-    if owner.principal != principal.id:
-        return False
-    if not person and principal.asserts_subject:
-        return True
-    return owner == subject_of(principal, person)
+    return principal.speaks_for(owner) if not person else owner == subject_of(principal, person)
 
 
 LONGEST_BYTES = 256
