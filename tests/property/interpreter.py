@@ -188,7 +188,9 @@ class World:
             result = "sunny" if step.common else self._words.own(chat.owner, "result of")
             messages = shaped(step.shape, chat.messages, step.at, words, result)
             idem = f"idem-{step.idem}" if step.idem else None
-            sent = Request(chat, messages, chat.name, send, self._body(messages, send), send.doing in CALLING, idem)
+            sent = Request(
+                chat, messages, chat.name, send, self._body(messages, send), send.doing in CALLING, idem, send.retried
+            )
         sent.tools = sent.tools or send.doing in CALLING
         if send.kind is Kind.TASK and send.doing in NOTING:  # there is no tool for it
             sent.send = replace(send, doing=type(send.doing).SAY)

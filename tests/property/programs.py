@@ -92,7 +92,7 @@ class Send(Brief):
     """`common`: of the words that everybody uses, these; 0: words of its own. `idem`: its idempotency key, 0: none.
 
     `at`: where in the chat, in what order results come, and whether a client keeps a broken answer. `pick`: with which
-    of the choices the client goes on.
+    of the choices the client goes on. `retried`: it says that it sent this before, and that never came.
     """
 
     chat: int = 0
@@ -105,6 +105,7 @@ class Send(Brief):
     kind: Kind = Kind.CHAT
     manner: int = 0
     idem: int = 0
+    retried: bool = False
     choices: int = 1
     pick: int = 0
 
@@ -152,6 +153,7 @@ Step = Send | Again | Open | Together | Restart | Intrude
 
 CHATS = st.sampled_from([0] * 8 + [1] * 8 + [2] * 4 + [3, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11, 12])
 PLACES = st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+MANNERS = st.sampled_from([0, 0, 0, 0, 0, 1, 2, 3, 4, 5])
 TICKS = st.integers(0, 40)
 
 
@@ -203,7 +205,8 @@ SENDS = st.builds(
     ending=ENDINGS,
     ticks=TICKS,
     kind=_of(Kind, CHAT=14, READ=1, OFF=1, TASK=1),
-    manner=st.integers(0, 5),
+    manner=MANNERS,
+    retried=st.sampled_from([False, False, False, True]),
     idem=st.sampled_from([0, 0, 0, 0, 0, 1, 2]),
     choices=st.sampled_from([1, 1, 1, 1, 1, 2, 3]),
     pick=st.integers(0, 2),
@@ -242,7 +245,7 @@ LETTA_SENDS = st.builds(
     common=st.sampled_from([0, 0, 1, 1, 1, 2]),
     doing=_of(Doing, SAY=5, SAME=7, NOTE=2, CALL=2, CALLS=2),
     ending=_of(Ending, WHOLE=14, BEGUN=1, MIDWAY=1, LAST=2),
-    manner=st.integers(0, 5),
+    manner=MANNERS,
     choices=st.sampled_from([1, 1, 1, 1, 1, 2]),
     pick=st.integers(0, 1),
 )
