@@ -159,6 +159,23 @@ async def test_closing_writes_what_waits(database):
     assert (100,) == database.row(COUNT)
 
 
+async def test_who_reads_while_it_is_closed_is_told_so(database):
+    """Closed by another thread than it is used in, a connection takes the process with it."""
+
+    async def read():
+        while True:
+            database.rows("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 200) SELECT i FROM n")
+            await asyncio.sleep(0)
+
+    for _ in range(50):
+        database.open()
+        reading = asyncio.ensure_future(read())
+        await asyncio.sleep(0.001)
+        await database.aclose()
+        with pytest.raises(StoreUnavailable):
+            await reading
+
+
 async def test_what_is_closed_is_not_opened_by_accident(database):
     store = SqlConversations(database=database)
     turn = record(new_conversation())

@@ -1,5 +1,7 @@
 """The canonical form of messages, and what a transcript refuses."""
 
+from hashlib import sha256
+
 import pytest
 
 from librarian.domain.errors import InvalidRequest
@@ -78,6 +80,40 @@ def test_what_clients_vary_makes_no_difference(one, other):
 )
 def test_what_was_said_makes_a_difference(one, other):
     assert digest(*one) != digest(*other)
+
+
+TEXTS = ["Hello.", " Hello.\n", "", " ", "a\r\nb\rc", "\r", "é\u2028日本", "t5:Hello"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("role", Role)
+def test_a_text_has_the_same_form_as_a_part(role, text):
+    assert digest(Message(role, text)) == digest(Message(role, text, (text,)))
+
+
+def test_the_form_is_the_one_that_stores_hold():
+    """Digests are kept: another form would know no conversation again."""
+    spoken = [
+        user("Hello."),
+        assistant(" Let me\r\nsee. ", CALLS),
+        answer("b", "two"),
+        answer("a", "one"),
+        assistant(""),
+        Message(Role.USER, "", ("Look: ", Image("data:image/png;base64,QUJD")), name="ada"),
+    ]
+    forms = [
+        b"rut6:Hello.",
+        b'rat11:Let me\nsee.c4:looka13:{"x":1,"y":2}c3:seea2:{}',
+        b"rtt3:one",
+        b"rtt3:two",
+        b"ra",
+        b"run3:adat5:Look:i33:b" + sha256(b"ABC").digest(),
+    ]
+    digests = [ROOT]
+    for form in forms:
+        digests.append(sha256(digests[-1] + form).digest())
+
+    assert digests[1:] == chain(ROOT, spoken)
 
 
 def test_leading_system_messages_are_an_overlay_and_later_ones_are_not():

@@ -20,6 +20,8 @@ from librarian.domain.transcript import Reading, own_digests
 
 MOST_EARLIER = 64
 """Turns before the parent that are looked for, the deepest first."""
+FEW_EARLIER = 4
+"""Of those, looked for before all others: most edits are of what was said last."""
 MOST_ALIKE = 4
 """Turns of one conversation that ended in the same words, each compared with a window."""
 
@@ -82,13 +84,12 @@ class Reconcile:
     async def _sharing(self, reading: Reading, within: ConversationId | None) -> Conversation | None:
         """By the deepest turn before the parent that is known."""
         earlier = reading.earlier(MOST_EARLIER)
-        if not earlier:
-            return None
-        found = await self._conversations.at([digest for digest, _ in earlier], within)
-        if found is None or found.known is None:
-            return None
-        covers = next(covers for digest, covers in earlier if digest == found.known.digest)
-        return replace(found, known=None, shared=Shared(found.known, covers))
+        for some in (earlier[:FEW_EARLIER], earlier[FEW_EARLIER:]):
+            found = await self._conversations.at([digest for digest, _ in some], within) if some else None
+            if found is not None and found.known is not None:
+                covers = next(covers for digest, covers in some if digest == found.known.digest)
+                return replace(found, known=None, shared=Shared(found.known, covers))
+        return None
 
     async def _windowed(self, reading: Reading, conversation: Conversation) -> Conversation:
         """By the reply before the news, where the transcript has lost its oldest messages."""

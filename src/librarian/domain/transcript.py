@@ -25,6 +25,10 @@ class Role(StrEnum):
     TOOL = "tool"
 
 
+_TOOL = Role.TOOL
+"""Looked up once: it is asked of every message of every request."""
+
+
 class Image(NamedTuple):
     """A picture, by data URL or address. `detail` is the client's wish for its resolution."""
 
@@ -119,17 +123,21 @@ class Transcript:
         return last if last is not None and last.role is Role.ASSISTANT and not last.calls else None
 
 
-def chain(root: Digest, messages: Iterable[Message]) -> list[Digest]:
+def chain(root: Digest, messages: Sequence[Message]) -> list[Digest]:
     """`digest(n) = H(digest(n-1), canonical(message n))`: one for each message, in order."""
     digests = []
     digest = root
     for message in _in_order_of_calls(messages):
-        digest = Digest(sha256(digest + _canonical(message)).digest())
+        role, text, parts, calls, _, name = message
+        plain = b"" if parts or calls or name is not None or "\r" in text else text.strip().encode()
+        # nearly every message of a long chat is plain, and the chat is told whole with every request: no call for each
+        form = b"%bt%d:%b" % (_ROLE[role], len(plain), plain) if plain else _canonical(message)
+        digest = Digest(sha256(digest + form).digest())
         digests.append(digest)
     return digests
 
 
-def own_digests(messages: Iterable[Message], calls: Sequence[ToolCall] = ()) -> list[Digest]:
+def own_digests(messages: Sequence[Message], calls: Sequence[ToolCall] = ()) -> list[Digest]:
     """One for each message, whatever came before it, in the order of the chain. `calls`: what the first may answer."""
     return [Digest(sha256(_canonical(message)).digest()) for message in _in_order_of_calls(messages, calls)]
 
@@ -184,8 +192,8 @@ def _check_calls(messages: Sequence[Message], *, offset: int) -> None:
     pending: set[str] = set()
     answered: set[str] = set()
     for at, message in enumerate(messages, offset):
-        if message.role is Role.TOOL:
-            call_id = message.answers
+        role, _, _, calls, call_id, _ = message
+        if role is _TOOL:
             if call_id in answered:
                 raise InvalidRequest(
                     f"The tool call `{call_id}` is answered twice.", param=f"messages.[{at}].tool_call_id"
@@ -197,12 +205,12 @@ def _check_calls(messages: Sequence[Message], *, offset: int) -> None:
                 )
             pending.remove(call_id)
             answered.add(call_id)
-            continue
-        _require_answers(pending, at)
-        answered = set()
-        pending = {call.id for call in message.calls}
-        if len(pending) != len(message.calls):
-            raise InvalidRequest("Two tool calls have the same id.", param=f"messages.[{at}].tool_calls")
+        elif calls or pending or answered:
+            _require_answers(pending, at)
+            answered = set()
+            pending = {call.id for call in calls}
+            if len(pending) != len(calls):
+                raise InvalidRequest("Two tool calls have the same id.", param=f"messages.[{at}].tool_calls")
     _require_answers(pending, offset + len(messages) - 1)
 
 
@@ -215,12 +223,18 @@ def _require_answers(pending: set[str], at: int) -> None:
         )
 
 
-def _in_order_of_calls(messages: Iterable[Message], calls: Sequence[ToolCall] = ()) -> Iterator[Message]:
+def _in_order_of_calls(messages: Sequence[Message], calls: Sequence[ToolCall] = ()) -> Iterable[Message]:
     """Each run of tool messages in the order of the calls they answer."""
+    if _TOOL not in [message.role for message in messages]:
+        return messages
+    return _with_runs_in_order(messages, calls)
+
+
+def _with_runs_in_order(messages: Sequence[Message], calls: Sequence[ToolCall]) -> Iterator[Message]:
     order = {call.id: position for position, call in enumerate(calls)}
     run: list[Message] = []
     for message in messages:
-        if message.role is Role.TOOL:
+        if message.role is _TOOL:
             run.append(message)
             continue
         if run:
@@ -244,9 +258,6 @@ _ROLE = {role: b"r%c" % role.value[0].encode() for role in Role}
 def _canonical(message: Message) -> bytes:
     """Every field tagged and length-prefixed, so that no two messages have the same form."""
     role, text, parts, calls, _, name = message
-    if not parts and not calls and name is None:  # nearly every message
-        said = _plain(text)
-        return b"%bt%d:%b" % (_ROLE[role], len(said), said) if said else _ROLE[role]
     fields = [_ROLE[role]]
     if name and role is Role.USER:
         fields.append(_field(b"n", name.encode()))

@@ -10,6 +10,7 @@ from librarian.adapters.sql.database import Database, Row
 from librarian.adapters.sql.wire import from_context, from_messages, to_context, to_messages
 from librarian.application.ports.conversations import MOST_TURNS, Answered, Request, TurnRecord
 from librarian.domain.conversation import Conversation, ConversationId, KnownTurn, PastTurn, TurnId
+from librarian.domain.errors import UnknownConversation
 from librarian.domain.identity import OwnerId
 from librarian.domain.recall import Entry, Shelf
 from librarian.domain.transcript import Digest, Message, Role
@@ -78,6 +79,7 @@ BEGIN = (
     " WHERE conversation.head IS NULL"
 )
 TAKE_UP = "UPDATE conversation SET waiting = NULL, waiting_ids = NULL, told = ? WHERE id = ?"
+OWN = "SELECT 1 FROM conversation WHERE id = ? AND owner = ? AND template IN (?, '')"
 MOVE_HEAD = "UPDATE conversation SET head = ? WHERE id = ? AND head = ?"
 ABOVE = "SELECT parent, on_path FROM turn WHERE number = ?"
 PUT_ON_PATH = "UPDATE turn SET on_path = 1 WHERE number = ?"
@@ -179,6 +181,8 @@ class SqlConversations:
             if conversation.head is None:
                 begun = (conversation.id, owner_id, owner.principal, owner.subject, turn.template, conversation.key)
                 moved = connection.execute(BEGIN, (*begun, number, turn.at_s)).rowcount
+                if not moved and not connection.execute(OWN, (conversation.id, owner_id, turn.template)).fetchone():
+                    raise UnknownConversation(conversation.id)
             elif turn.aside:
                 moved = 0
             else:

@@ -64,7 +64,14 @@ class Database:
             self._local = threading.local()
 
     async def aclose(self) -> None:
-        """As `close`, while the loop goes on."""
+        """As `close`, while the loop goes on: what still reads in it is told so, and not cut off in the middle."""
+        with self._lock:
+            self._closed = True
+            reader: sqlite3.Connection | None = getattr(self._local, "reader", None)
+            if reader in self._readers:
+                self._readers.remove(reader)
+                del self._local.reader
+                reader.close()  # here, where it is used: closed in another thread, a read would crash the process
         await asyncio.to_thread(self.close)
 
     async def write(self, job: Job[T]) -> T:

@@ -111,7 +111,8 @@ class ConversationStore(Protocol):
         ...
 
     async def settle(self, turn: TurnRecord) -> None:
-        """Returns once the turn is durable, all of it in one transaction.
+        """Returns once the turn is durable, all of it in one transaction. Raises UnknownConversation where the name of
+        one that begins is somebody else's, or another template's: nothing of it is kept.
 
         The head moves only if it is still where `turn.conversation` says. Turns that are no longer on the path from
         the head to the root are off the path from then on, those that are on it again are not.
