@@ -13,7 +13,7 @@ PINNED  := install --no-deps --require-hashes --requirement
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve install test live letta letta-env lint format-check ruff types law check format coverage bench lock sdks clients clean
+.PHONY: help serve install test live letta letta-env lint format-check ruff types law check format coverage bench bench-letta lock sdks clients clean
 
 help: ## List what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -60,6 +60,9 @@ coverage: $(DEV) sdks ## Run the tests and show what they leave out
 
 bench: $(RUNTIME) ## Measure the gateway beside a plain pass-through (ARGS=...)
 	$(BIN)/python bench/run.py $(ARGS)
+
+bench-letta: letta-env ## Measure the gateway beside a Letta server, which it starts (1.2 GB, ARGS=...)
+	PYTHONPATH=. $(BIN)/python bench/letta.py $(ARGS)
 
 sdks: .venv-openai2/made.stamp .venv-openai3/made.stamp ## Make an environment for each line of the official client
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from socket import socket
+from typing import Protocol
 
 from workloads import WARMING_MODEL
 
@@ -34,6 +35,13 @@ class Server:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+
+class Measured(Protocol):
+    """Whatever runs as a process of ours."""
+
+    @property
+    def pid(self) -> int: ...
 
 
 def commands(mock_port: int, folder: Path) -> Mapping[str, tuple[list[str], dict[str, str]]]:
@@ -62,8 +70,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def running(names: Sequence[str], mock: Path, models: Sequence[str], folder: Path) -> Iterator[list[Server]]:
     """The mock first, named `direct`. Ends all it started. Raises NotReady."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    env |= {"NO_PROXY": "127.0.0.1", "TMPDIR": str(folder)}
+    env = _environment(folder)
     servers: list[Server] = []
     try:
         mock_port = free_port()
@@ -78,6 +85,25 @@ def running(names: Sequence[str], mock: Path, models: Sequence[str], folder: Pat
     finally:
         for server in reversed(servers):
             _end(server)
+
+
+@contextlib.contextmanager
+def serving(
+    name: str, command: Sequence[str], settings: Mapping[str, str], folder: Path, *, model: str
+) -> Iterator[Server]:
+    """One server alone; `model`: what it is asked for until it answers. Raises NotReady."""
+    port = free_port()
+    server = _start(name, port, [*command, "--port", str(port)], _environment(folder) | settings, folder)
+    try:
+        _await_answer(server, folder, model)
+        yield server
+    finally:
+        _end(server)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    return env | {"NO_PROXY": "127.0.0.1", "TMPDIR": str(folder)}
 
 
 def _start(name: str, port: int, command: Sequence[str], env: Mapping[str, str], folder: Path) -> Server:
@@ -96,8 +122,8 @@ def _start(name: str, port: int, command: Sequence[str], env: Mapping[str, str],
     return Server(name, port, process)
 
 
-def _await_answer(server: Server, folder: Path) -> None:
-    body = json.dumps({"model": WARMING_MODEL, "messages": [{"role": "user", "content": "Are you there?"}]})
+def _await_answer(server: Server, folder: Path, model: str = WARMING_MODEL) -> None:
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Are you there?"}]})
     give_up_at = time.monotonic() + START_S
     said = "nothing"
     while time.monotonic() < give_up_at and server.process.poll() is None:
@@ -141,7 +167,7 @@ def _tree(pid: int) -> list[int]:
 Spent = Mapping[tuple[int, str], int]
 
 
-def spent_ns(server: Server) -> Spent:
+def spent_ns(server: Measured) -> Spent:
     """CPU of each thread of the process tree so far, the kernel's share included."""
     spent = {}
     for pid in _tree(server.pid):

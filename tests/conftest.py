@@ -5,9 +5,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.letta.server import letta, letta_server, pytest_collection_finish  # noqa: F401  found by being here
 from tests.scripted.fixtures import scripted_model  # noqa: F401  a fixture is found by being here
+
+# A busy machine is late, and that is no fault of what is tested; those about time say so themselves.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)

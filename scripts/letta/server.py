@@ -63,6 +63,12 @@ class LettaServer:
     def runs(self) -> bool:
         return self._running is not None and self._running.runs
 
+    @property
+    def pid(self) -> int:
+        """Of what runs, which it must."""
+        assert self._running is not None  # noqa: S101  it is asked of a server that was started
+        return self._running.pid
+
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -72,6 +72,7 @@ from librarian.application.reconcile import Reconcile
 from librarian.application.recover import Recover
 from librarian.application.remember import Remember
 from librarian.application.replays import Replays
+from librarian.application.shorten import Shorten
 from librarian.domain.mode import ModeSelector
 from librarian.domain.pool import AgentPool
 from librarian.entrypoints.http.app import make_front_door
@@ -222,15 +223,14 @@ class House(containers.DeclarativeContainer):
     )
     counting = providers.Singleton(Counting, tokens)
     embed = providers.Singleton(Embed, embedder=embedder, models=models, counting=counting)
+    compactor = providers.Singleton(Compactor, model=model, meter=meter)
     memory_tools = providers.Singleton(MemoryTools, memory=memory, remember=remember, meter=meter, clock=clock)
     embedded_agents: providers.Provider[AgentRuntime] = providers.Singleton(
         EmbeddedAgents,
         model=model,
         memory=memory,
         tools=memory_tools,
-        contexts=providers.Singleton(
-            Contexts, counting=counting, compactor=providers.Singleton(Compactor, model=model, meter=meter)
-        ),
+        contexts=providers.Singleton(Contexts, counting=counting, compactor=compactor),
         counting=counting,
         most_steps=own.engine.most_steps,
     )
@@ -333,6 +333,7 @@ class House(containers.DeclarativeContainer):
         models=models,
         agents=keep_agents,
         go_on=go_on,
+        shorten=providers.Singleton(Shorten, models=models, counting=counting, compactor=compactor),
         answers=keep_answers,
         conversations=keep_conversations,
         diagnose=diagnose,

@@ -6,7 +6,7 @@ from librarian.application.bootstrap import FIRST
 from librarian.application.converse import Ask
 from librarian.container import House
 from librarian.domain.errors import AgentPaused, InvalidRequest, MemoryRefused, UnknownAgent, UnknownPassage
-from librarian.domain.identity import PrincipalId
+from librarian.domain.identity import Principal, PrincipalId
 from librarian.domain.memory import BLOCK_LIMIT_CHARS
 from librarian.domain.transcript import Transcript, user
 from librarian.domain.turn import collected
@@ -138,7 +138,7 @@ async def test_passages_are_put_by_listed_and_deleted(house, keep, ada):
 
 
 async def test_another_principals_agents_are_not_there(keep, ada):
-    other = PrincipalId("other")
+    other = Principal(PrincipalId("other"))
 
     assert [] == await keep.list(of=other)
     for asked in (keep.show, keep.pause, keep.retire, keep.blocks, keep.passages):

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.e2e.gateway import Gateway
 from tests.scripted.server import vector
 
 ROOT = Path(__file__).parents[2]
@@ -47,29 +47,6 @@ print(json.dumps([[[one.embedding for one in each.data], each.usage.total_tokens
 """
 
 
-class Gateway:
-    """`python -m librarian serve`, to be killed without warning."""
-
-    def __init__(self, data_dir: Path, **more: str) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("LIBRARIAN_", "OPENAI_"))}
-        self._env = clean | {"LIBRARIAN_DATA_DIR": str(data_dir), "LIBRARIAN_UPSTREAM__DISCOVER": "false"} | more
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "librarian", "serve", "--port", "0"]
-        self._process = subprocess.Popen(command, env=self._env, stderr=subprocess.PIPE, text=True)
-        for line in self._process.stderr:
-            if line.startswith("listens"):
-                self.base_url = f"{line.split()[1]}/v1"
-                return
-        pytest.fail("The gateway did not start.")
-
-    def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait(10)
-        self._process.stderr.close()
-
-
 @pytest.fixture
 def gateway(tmp_path):
     gateway = Gateway(tmp_path)
@@ -99,7 +76,7 @@ def test_it_remembers_across_chats_and_a_kill(gateway, python, how):
 @pytest.mark.parametrize("python", SDKS, ids=["2.x", "3.x"])
 def test_vectors_are_read(tmp_path, scripted_model, python):
     scripted_model.listed["data"].append({"id": "nomic-embed-text"})
-    gateway = Gateway(tmp_path, LIBRARIAN_UPSTREAM__BASE_URL=scripted_model.base_url)
+    gateway = Gateway(tmp_path, UPSTREAM__BASE_URL=scripted_model.base_url)
     command = [python, "-c", VECTORS, gateway.base_url]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     gateway.kill()

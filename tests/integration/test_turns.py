@@ -23,7 +23,7 @@ from librarian.domain.errors import (
     UnknownTurn,
     UpstreamRefused,
 )
-from librarian.domain.identity import LOCAL, PrincipalId, Purpose, owner_of
+from librarian.domain.identity import LOCAL, Principal, PrincipalId, Purpose, owner_of
 from librarian.domain.memory import PATTERN_TAG, Append, Author, Provenance
 from librarian.domain.prompt import DEFAULT_BLOCKS, PERSONA, Sampling
 from librarian.domain.recall import Search, Shelf
@@ -37,6 +37,7 @@ from librarian.domain.turn import (
     StopReason,
     TextSpoken,
     ToolCalled,
+    ToolReturned,
     TurnBegan,
     TurnEnded,
     Usage,
@@ -291,6 +292,37 @@ async def test_a_reader_who_leaves_early_leaves_nothing_behind(house, model):
 
     assert "" == await human(house)
     assert (0, 0) == (house.pool().taken, house.pool().waiting)
+
+
+@pytest.mark.parametrize("at", [ToolReturned, MemoryChanged])
+async def test_a_reader_who_leaves_while_a_tool_is_run_leaves_nothing_behind(house, model, at):
+    model.acts += [[note("Ada likes tea"), ended(StopReason.TOOL_CALLS)], [TextSpoken(("Noted.",)), ended()]]
+    async with aclosing(house.converse()(ask(user("I like tea.")))) as events:
+        async for event in events:
+            if isinstance(event, at):
+                break
+    await house.agents().aclose()
+
+    assert "" == await human(house)
+
+
+async def test_a_reader_who_is_gone_before_the_tool_returns_leaves_nothing_behind(house, model):
+    model.acts += [[note("Ada likes tea"), ended(StopReason.TOOL_CALLS)], [TextSpoken(("Noted.",)), ended()]]
+    await human(house)
+    write = house.database().write
+
+    def leave(job):
+        reader.cancel()  # in the moment in which it is being written
+        return write(job)
+
+    house.database().write = leave
+    reader = asyncio.ensure_future(taken(house, user("I like tea.")))
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    house.database().write = write
+    await house.agents().aclose()
+
+    assert "" == await human(house)
 
 
 async def test_a_model_without_tools_is_asked_without(house, model):
@@ -558,7 +590,7 @@ async def test_what_an_abandoned_turn_wrote_is_listed_and_taken_back(house, mode
     listed = await keep.abandoned(agent)
     assert [(abandoned, "human", "Ada likes tea.")] == [(w.turn, w.what, w.put) for w in listed]
     with pytest.raises(UnknownAgent):
-        await keep.abandoned(agent, of=PrincipalId("somebody else"))
+        await keep.abandoned(agent, of=Principal(PrincipalId("somebody else")))
     assert 1 == await keep.take_back(agent, abandoned)
     assert "With milk." == await human(house)
     with pytest.raises(UnknownTurn):

@@ -139,6 +139,7 @@ def front_door(fixtures: Fixtures, *, secret: str | None = None, **choices: Any)
             "models": fixtures.models,
             "agents": fixtures.agents,
             "go_on": fixtures.kept,
+            "shorten": fixtures.kept,
             "answers": fixtures.kept,
             "conversations": fixtures.kept,
             "diagnose": fixtures.diagnose,
@@ -244,17 +245,38 @@ class Announced(uvicorn.Server):
         await super().startup(sockets)
         self.listening.set()
 
+    @property
+    def url(self):
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    async def idle(self):
+        """Until every request is done with."""
+        while self.server_state.tasks:  # noqa: ASYNC110  uvicorn has no event for it
+            await asyncio.sleep(0.001)
+
+    async def alone(self):
+        """Until every client has gone, as far as the server knows."""
+        while self.server_state.connections:  # noqa: ASYNC110  the same
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def serving(door: Any) -> AsyncIterator[Announced]:
+    """A real server on loopback."""
+    config = uvicorn.Config(door, port=0, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1)
+    server = Announced(config)
+    running = asyncio.create_task(server.serve())
+    try:
+        await server.listening.wait()
+        yield server
+    finally:
+        server.should_exit = True
+        await running
+
 
 @asynccontextmanager
 async def served(door: Any) -> AsyncIterator[str]:
-    """A real server on loopback; its address."""
-    config = uvicorn.Config(door, port=0, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1)
-    server = Announced(config)
-    serving = asyncio.create_task(server.serve())
-    try:
-        await server.listening.wait()
-        host, port = server.servers[0].sockets[0].getsockname()[:2]
-        yield f"http://{host}:{port}"
-    finally:
-        server.should_exit = True
-        await serving
+    """Its address."""
+    async with serving(door) as server:
+        yield server.url

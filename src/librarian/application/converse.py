@@ -1,5 +1,6 @@
 """Carry one turn between a client and an agent."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ from librarian.domain.prompt import (
     plain_system_message,
     system_message,
 )
-from librarian.domain.recall import Hit
+from librarian.domain.recall import Hit, Shelf
 from librarian.domain.tools import NO_TOOLS, ClientTools
 from librarian.domain.transcript import Digest, Message, Reading, Role, Transcript, own_digests
 from librarian.domain.turn import (
@@ -67,7 +68,8 @@ class Ask:
     name.
     `whole`: nobody reads along. `structured`: a response format is asked for. `choice`: which of several answers this
     is; only the first, 0, writes to memory. `attempt` None: the request never comes again. `again`: the same, after
-    what has been said by the time that its turn has come, where the house holds the history.
+    what has been said by the time that its turn has come, where the house holds the history. `turn`: what its turn is
+    to be called.
     """
 
     model: str
@@ -90,6 +92,10 @@ class Ask:
     choice: int = 0
     attempt: Attempt | None = None
     again: Callable[[], Awaitable["Ask"]] | None = None
+    turn: TurnId | None = None
+
+    def named(self, ids: Ids) -> TurnId:
+        return self.turn or TurnId(f"turn_{ids.new()}")
 
 
 class Converse:
@@ -144,7 +150,7 @@ class Converse:
             self._meter.memory_withheld("unknown" if ask.person is None else "not_believed")
         if owner is None or ask.purpose is Purpose.STATELESS or ask.memory is not Memory.ON:
             return self._plain(ask, owner if ask.memory is Memory.READ else None)
-        request = ask.attempt.by(owner) if ask.attempt is not None else None
+        request = ask.attempt.by(owner, ask.conversation) if ask.attempt is not None else None
         if request is not None and self._replays.comes_again(request):
             return self._once(ask, owner, request)
         return self._chat(ask, owner, request)
@@ -164,9 +170,10 @@ class Converse:
                         ask, reading, conversation = await self._found_again(ask, agent)  # it may have moved meanwhile
                     plan = conversation.plan(reading, engaged=held.beside)
                     mode = self._mode(ask, entry)
-                    turn = TurnId(f"turn_{self._ids.new()}")
+                    turn = ask.named(self._ids)
+                    at_s = self._clock.now_s()
                     self._meter.turn_began(type(plan).__name__, mode.mode, self._clock.elapsed_s() - began_s)
-                    yield TurnBegan(conversation.id, turn, type(plan).__name__, mode, self._clock.now_s())
+                    yield TurnBegan(conversation.id, turn, type(plan).__name__, mode, at_s)
                     hearing = Hearing(
                         turn=turn,
                         conversation=conversation.id,
@@ -204,6 +211,7 @@ class Converse:
                                         reply=collected.message,
                                         ended=event,
                                         context=context,
+                                        at_s=at_s,
                                         request=request,
                                     )
                                     await self._settle(record, way)
@@ -230,12 +238,9 @@ class Converse:
         return ask, *await self._found(ask, agent)
 
     async def _settle(self, record: TurnRecord, way: UnderWay) -> None:
-        way.settled = True  # even if the client leaves now: what is being written is written
-        try:
-            await self._conversations.settle(record)
-        except LibrarianError:
-            way.settled = False
-            raise
+        """Even if the client leaves now: what is being written is written, and its retry waits for that."""
+        way.writing = asyncio.ensure_future(self._conversations.settle(record))
+        await asyncio.shield(way.writing)
 
     async def _once(self, ask: Ask, owner: Owner, request: Request) -> TurnStream:
         """One turn for one request, however often it is sent."""
@@ -265,7 +270,7 @@ class Converse:
         try:
             entry = await self._admitted(ask)
             mode = self._mode(ask, entry) if ask.purpose is not Purpose.TASK else None
-            turn = TurnId(f"turn_{self._ids.new()}")
+            turn = ask.named(self._ids)
             plan = "Task" if mode is None else "Stateless" if owner is None else "Read"
             self._meter.turn_began(plan, mode.mode if mode is not None else None, 0.0)
             yield TurnBegan(None, turn, plan, mode, self._clock.now_s())
@@ -324,13 +329,26 @@ class Converse:
         hits = await self._remember(owner, _last_said(transcript), None if window else conversation.id)
         if not hits:
             return hits
+        cut_off_before = await self._cut_off_before(plan)
         shown = {message.text for message in transcript.messages}
         return [
             hit
             for hit in hits
             if hit.entry.text not in shown
-            and not (hit.entry.conversation == conversation.id and hit.entry.number in window)
+            and (
+                hit.entry.conversation != conversation.id
+                or hit.entry.shelf is not Shelf.SAID
+                or (hit.entry.number < cut_off_before and hit.entry.number not in window)
+            )
         ]
+
+    async def _cut_off_before(self, plan: Plan) -> int:
+        """Only turns with smaller numbers can have been cut off a window. What lies on the path after it is what this
+        request goes another way than; where the window is off the path, that is all there is."""
+        if not isinstance(plan, Rebuild) or not plan.window or plan.at is None:
+            return 0
+        at = plan.at.number
+        return at if await self._conversations.on_path([at]) else 0
 
     def _record(
         self,
@@ -342,6 +360,7 @@ class Converse:
         reply: Message,
         ended: TurnEnded,
         context: Context,
+        at_s: float,
         request: Request | None,
     ) -> TurnRecord:
         transcript, reading, plan = hearing.transcript, hearing.reading, hearing.plan
@@ -363,7 +382,7 @@ class Converse:
             reason=ended.reason,
             context=context.with_steps(spoken_at, ended.steps),
             usage=ended.usage,
-            at_s=self._clock.now_s(),
+            at_s=at_s,
             said=own_digests((reading.carried_on(reply),))[0] if named else None,
             ref=ask.reply_name,
             request=request,

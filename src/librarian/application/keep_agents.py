@@ -11,7 +11,7 @@ from librarian.application.ports.recall import RecallIndex
 from librarian.domain.catalog import Catalog
 from librarian.domain.conversation import TurnId
 from librarian.domain.errors import InvalidRequest, UnknownAgent, UnknownTurn
-from librarian.domain.identity import LOCAL, Principal, PrincipalId, owner_of
+from librarian.domain.identity import LOCAL, Principal, owner_of
 from librarian.domain.memory import Author, MemoryBlock, Passage, Provenance, Rethink
 from librarian.domain.prompt import DEFAULT_BLOCKS
 
@@ -27,7 +27,7 @@ class AgentView:
 
 
 class KeepAgents:
-    """`of` None: whoever has the run of the house; else only that principal's agents are there.
+    """`of` None: whoever has the run of the house; else only the agents of those that principal speaks for are there.
 
     Every method raises UnknownAgent for one that is not there, StoreUnavailable, and what AgentHost raises.
     """
@@ -50,19 +50,21 @@ class KeepAgents:
         self._clock = clock
 
     async def list(
-        self, *, of: PrincipalId | None = None, after: AgentId | None = None, limit: int = 100
+        self, *, of: Principal | None = None, after: AgentId | None = None, limit: int = 100
     ) -> Sequence[AgentView]:
         """Oldest first."""
         catalog = await self._models()
-        cards = await self._register.agents(of, after=after, limit=limit)
+        principal = of.id if of is not None else None
+        subject = None if of is None or of.asserts_subject else owner_of(of).subject
+        cards = await self._register.agents(principal, subject=subject, after=after, limit=limit)
         return [AgentView(card, await self._model(catalog, card.key.template)) for card in cards]
 
-    async def show(self, agent: AgentId, *, of: PrincipalId | None = None) -> AgentView:
+    async def show(self, agent: AgentId, *, of: Principal | None = None) -> AgentView:
         card = await self._found(agent, of)
         return AgentView(card, await self._model(await self._models(), card.key.template))
 
     async def create(
-        self, template: str, person: str | None = None, *, of: PrincipalId | None = None
+        self, template: str, person: str | None = None, *, of: Principal | None = None
     ) -> tuple[AgentView, bool]:
         """And whether it was made now; one that is there is made active. Raises InvalidRequest."""
         catalog = await self._models()
@@ -73,22 +75,24 @@ class KeepAgents:
                 param="template",
                 code="invalid_value",
             )
-        key = AgentKey(template, owner_of(Principal(of or LOCAL.id), person=person))
+        key = AgentKey(template, owner_of(of or LOCAL, person=person))
+        if of is not None and not of.speaks_for(key.owner):
+            raise InvalidRequest("This key may not speak for other people.", param="person", code="invalid_value")
         before = await self._register.find(key)
         agent = await self._memory.agent(key, DEFAULT_BLOCKS)
         await self._register.stand(agent, Standing.ACTIVE)
         made = before is None or before.standing is Standing.RETIRED
         return AgentView(await self._register.agent(agent), await self._model(catalog, template)), made
 
-    async def pause(self, agent: AgentId, *, of: PrincipalId | None = None) -> AgentCard:
+    async def pause(self, agent: AgentId, *, of: Principal | None = None) -> AgentCard:
         """It takes no turns, and keeps all it has. Raises InvalidRequest for one that is retired."""
         return await self._stand(agent, Standing.PAUSED, of)
 
-    async def resume(self, agent: AgentId, *, of: PrincipalId | None = None) -> AgentCard:
+    async def resume(self, agent: AgentId, *, of: Principal | None = None) -> AgentCard:
         """Raises InvalidRequest for one that is retired."""
         return await self._stand(agent, Standing.ACTIVE, of)
 
-    async def retire(self, agent: AgentId, *, forget: bool = False, of: PrincipalId | None = None) -> AgentCard:
+    async def retire(self, agent: AgentId, *, forget: bool = False, of: Principal | None = None) -> AgentCard:
         """It is gone from its host, and takes no turns until it is created again.
 
         What it remembers is kept; with `forget`, that and what was said to it is gone for good.
@@ -101,54 +105,54 @@ class KeepAgents:
             await self._index.forget(card.key.owner.id)
         return await self._register.agent(agent)
 
-    async def blocks(self, agent: AgentId, *, of: PrincipalId | None = None) -> Sequence[MemoryBlock]:
+    async def blocks(self, agent: AgentId, *, of: Principal | None = None) -> Sequence[MemoryBlock]:
         await self._found(agent, of)
         return await self._memory.blocks(agent)
 
-    async def edit(self, agent: AgentId, label: str, value: str, *, of: PrincipalId | None = None) -> MemoryBlock:
+    async def edit(self, agent: AgentId, label: str, value: str, *, of: Principal | None = None) -> MemoryBlock:
         """A block that is not there is made. Raises MemoryRefused."""
         await self._found(agent, of)
         return await self._memory.edit(agent, Rethink(label, value), self._by_a_person())
 
     async def passages(
-        self, agent: AgentId, *, after: int = 0, limit: int = 100, of: PrincipalId | None = None
+        self, agent: AgentId, *, after: int = 0, limit: int = 100, of: Principal | None = None
     ) -> Sequence[Passage]:
         """Oldest first."""
         await self._found(agent, of)
         return await self._register.passages(agent, after=after, limit=limit)
 
     async def add_passage(
-        self, agent: AgentId, text: str, tags: Sequence[str] = (), *, of: PrincipalId | None = None
+        self, agent: AgentId, text: str, tags: Sequence[str] = (), *, of: Principal | None = None
     ) -> Passage:
         """Raises MemoryRefused."""
         await self._found(agent, of)
         return await self._memory.put_by(agent, text, tags, self._by_a_person())
 
-    async def delete_passage(self, agent: AgentId, number: int, *, of: PrincipalId | None = None) -> None:
+    async def delete_passage(self, agent: AgentId, number: int, *, of: Principal | None = None) -> None:
         """For good. Raises UnknownPassage."""
         card = await self._found(agent, of)
         passage = await self._register.delete_passage(agent, number)
         await self._index.forget(card.key.owner.id)
         await self._host.passage_deleted(card, passage)
 
-    async def abandoned(self, agent: AgentId, *, limit: int = 100, of: PrincipalId | None = None) -> Sequence[Written]:
+    async def abandoned(self, agent: AgentId, *, limit: int = 100, of: Principal | None = None) -> Sequence[Written]:
         """What turns wrote that were edited or regenerated away, as far as it still stands; the newest first."""
         await self._found(agent, of)
         return await self._register.abandoned(agent, limit)
 
-    async def take_back(self, agent: AgentId, turn: TurnId, *, of: PrincipalId | None = None) -> int:
+    async def take_back(self, agent: AgentId, turn: TurnId, *, of: Principal | None = None) -> int:
         """What an abandoned turn wrote; how many entries could still be told apart. Raises UnknownTurn."""
         if all(written.turn != turn for written in await self.abandoned(agent, limit=MOST_ABANDONED, of=of)):
             raise UnknownTurn(turn)
         return await self._memory.take_back(turn)
 
-    async def _found(self, agent: AgentId, of: PrincipalId | None) -> AgentCard:
+    async def _found(self, agent: AgentId, of: Principal | None) -> AgentCard:
         card = await self._register.agent(agent)
-        if of is not None and card.key.owner.principal != of:
+        if of is not None and not of.speaks_for(card.key.owner):
             raise UnknownAgent(agent)
         return card
 
-    async def _stand(self, agent: AgentId, standing: Standing, of: PrincipalId | None) -> AgentCard:
+    async def _stand(self, agent: AgentId, standing: Standing, of: Principal | None) -> AgentCard:
         card = await self._found(agent, of)
         if card.standing is Standing.RETIRED:
             raise InvalidRequest(f"The agent `{agent}` is retired. Create it again first.", code="invalid_value")

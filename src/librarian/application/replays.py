@@ -33,9 +33,12 @@ class Attempt:
     retried: bool = False
     idempotency_key: str | None = None
 
-    def by(self, owner: Owner) -> Request:
-        """Never the same for two principals, subjects or endpoints."""
+    def by(self, owner: Owner, conversation: str | None = None) -> Request:
+        """Never the same for two principals, subjects or endpoints, nor in two conversations that the client names:
+        that it may do beside the body."""
         place = b"%b%b:%d" % (owner.id, self.endpoint.encode(), self.part)
+        if conversation is not None:
+            place += b" in %b\0" % conversation.encode()
         key = None
         if self.idempotency_key is not None:
             tenant = owner.principal.encode()
@@ -45,15 +48,25 @@ class Attempt:
 
 
 class UnderWay:
-    """A turn that is being taken for a request: the same request, coming again, waits for it."""
+    """A turn that is being taken for a request: the same request, coming again, waits for it.
 
-    __slots__ = ("_ended", "_replays", "request", "settled")
+    `left`: nobody waits for its end any more, and it is still being written.
+    """
+
+    __slots__ = ("_ended", "_replays", "left", "request", "writing")
 
     def __init__(self, replays: "Replays", request: Request | None) -> None:
         self._replays = replays
         self._ended: asyncio.Future[None] | None = None
         self.request = request
-        self.settled = False
+        self.left = False
+        self.writing: asyncio.Future[None] | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Once it has ended."""
+        writing = self.writing
+        return writing is not None and not writing.cancelled() and writing.exception() is None
 
     def __enter__(self) -> Self:
         if self.request is not None:
@@ -61,15 +74,22 @@ class UnderWay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.request is not None:
-            self._replays.end(self.request, self)
-        if self._ended is not None:
-            self._ended.set_result(None)
+        if self.writing is None or self.writing.done():
+            self._end()
+        else:
+            self.left = True
+            self.writing.add_done_callback(self._end)
 
     async def ended(self) -> None:
         if self._ended is None:
             self._ended = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._ended)
+
+    def _end(self, _: object = None) -> None:
+        if self.request is not None:
+            self._replays.end(self.request, self)
+        if self._ended is not None:
+            self._ended.set_result(None)
 
 
 class Replays:
@@ -88,6 +108,9 @@ class Replays:
     def comes_again(self, request: Request) -> bool:
         """Whether anything speaks for that: then it is to be asked what was answered."""
         if request.retried or request.idempotency is not None:
+            return True
+        running = self._running.get(request.digest)
+        if running is not None and running.left:
             return True
         return self._undelivered.since(request.digest, self._clock.now_s() - UNDELIVERED_S)
 

@@ -289,14 +289,17 @@ def _by_agent(agent: bytes) -> Profile:
 
 
 def _person(said: Said, told: set[bytes], profile: Profile) -> tuple[str | None, str]:
-    if said.safety_identifier:
-        return identifier(said.safety_identifier, "safety_identifier"), "safety_identifier"
+    """What is signed, then what a header says: of a body, a client's own users may write fields."""
     if said.forwarded:
         return identifier(said.forwarded, "X-OpenWebUI-User-Jwt"), "x-openwebui-user-jwt"
     named = _first(said, told, _PERSON)
-    if named[0] is None and said.user and profile.user is UserField.PERSON:
+    if named[0] is not None:
+        return named
+    if said.safety_identifier:
+        return identifier(said.safety_identifier, "safety_identifier"), "safety_identifier"
+    if said.user and profile.user is UserField.PERSON:
         return identifier(said.user, "user"), "user"
-    return named
+    return _NOTHING
 
 
 def _conversation(said: Said, told: set[bytes], profile: Profile) -> tuple[str | None, str]:

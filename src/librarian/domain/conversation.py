@@ -1,7 +1,7 @@
 """The tree of turns we keep of one chat, and what a transcript asks of it."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NewType
@@ -207,18 +207,19 @@ class PastTurn:
         return (*self.seed, *heard, reply)
 
 
-def window_on(history: Sequence[Message], path: Iterable[PastTurn]) -> frozenset[int] | None:
+def window_on(history: Sequence[Message], path: Sequence[PastTurn]) -> frozenset[int] | None:
     """Which turns a transcript still shows that lost its oldest messages; `path` has them newest first.
 
     None where the two differ before the transcript's beginning: then it is no window on this path.
     """
     left = own_digests(history)
     turns: set[int] = set()
-    for turn in path:
+    for depth, turn in enumerate(path, 1):
         if not left:
             break
         turns.add(turn.number)
-        for digest in reversed(own_digests(turn.messages)):
+        calls = path[depth].reply.calls if depth < len(path) else ()
+        for digest in reversed(own_digests(turn.messages, calls)):
             if not left:
                 break
             if left.pop() != digest:

@@ -41,6 +41,10 @@ class Principal:
     asserts_subject: bool = True
     requires_subject: bool = False
 
+    def speaks_for(self, owner: "Owner") -> bool:
+        """For itself in any case; for its people, where it is believed about them."""
+        return owner.principal == self.id and (self.asserts_subject or owner == owner_of(self))
+
 
 LOCAL = Principal(PrincipalId("local"))
 """Who asks when no key is configured."""

@@ -129,9 +129,9 @@ def chain(root: Digest, messages: Iterable[Message]) -> list[Digest]:
     return digests
 
 
-def own_digests(messages: Iterable[Message]) -> list[Digest]:
-    """One for each message, whatever came before it, in the order of the chain."""
-    return [Digest(sha256(_canonical(message)).digest()) for message in _in_order_of_calls(messages)]
+def own_digests(messages: Iterable[Message], calls: Sequence[ToolCall] = ()) -> list[Digest]:
+    """One for each message, whatever came before it, in the order of the chain. `calls`: what the first may answer."""
+    return [Digest(sha256(_canonical(message)).digest()) for message in _in_order_of_calls(messages, calls)]
 
 
 class Reading:
@@ -215,9 +215,9 @@ def _require_answers(pending: set[str], at: int) -> None:
         )
 
 
-def _in_order_of_calls(messages: Iterable[Message]) -> Iterator[Message]:
+def _in_order_of_calls(messages: Iterable[Message], calls: Sequence[ToolCall] = ()) -> Iterator[Message]:
     """Each run of tool messages in the order of the calls they answer."""
-    order: dict[str, int] = {}
+    order = {call.id: position for position, call in enumerate(calls)}
     run: list[Message] = []
     for message in messages:
         if message.role is Role.TOOL:

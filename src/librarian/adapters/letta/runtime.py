@@ -18,7 +18,7 @@ from librarian.adapters.letta.placing import Placed, Placing
 from librarian.adapters.letta.sampling import Chosen, chosen
 from librarian.application.engine.counting import Counting
 from librarian.application.engine.loop import AgentTools, steps
-from librarian.application.engine.memory_tools import MemoryTools
+from librarian.application.engine.memory_tools import MemoryTools, TurnTools
 from librarian.application.ports.agents import Hearing
 from librarian.application.ports.threads import AgentRef, KeptResult
 from librarian.domain.conversation import TurnId
@@ -38,7 +38,6 @@ from librarian.domain.tools import ToolSpec, ToolUse
 from librarian.domain.transcript import Message, Role
 from librarian.domain.turn import (
     Ignored,
-    MemoryChanged,
     Reasoned,
     StepEnded,
     StepStream,
@@ -91,7 +90,8 @@ class LettaAgents:
         settings = chosen(handle, await self._provider(handle), hearing.sampling)
         if settings.ignored:
             yield self._named(settings.ignored)
-        wrote = ended = False
+        own = TurnTools(self._tools, hearing)
+        ended = False
         try:
             for more_tries in reversed(range(TRIES)):
                 agent, ref = await self._making.of(hearing.agent)
@@ -102,14 +102,11 @@ class LettaAgents:
                     anew = more_tries < TRIES - 1
                     placed = loose = await self._placing.place(hearing, ref, handle, settings, anew=anew)
                     speaking = _Speaking(self._client, placed, settings, hearing, self._most_steps)
-                    tools = AgentTools(
-                        partial(self._tools.run, hearing=hearing, agent=agent), hearing.tools.names, self._most_steps
-                    )
+                    tools = AgentTools(partial(own.run, agent=agent), hearing.tools.names, self._most_steps)
                     prompt = self._prompt(hearing, blocks, handle, pattern.identity or IDENTITY)
                     async with aclosing(steps(speaking.speak, self._counting, prompt, tools)) as events:
                         async for event in events:
                             began = True
-                            wrote = wrote or isinstance(event, MemoryChanged)
                             if isinstance(event, TurnEnded):
                                 await self._put_away(placed, hearing.turn, event, stopped=speaking.stopped)
                                 loose = None
@@ -129,7 +126,7 @@ class LettaAgents:
                 finally:
                     self._left(loose, hearing.turn)
         finally:
-            if wrote and not ended:
+            if own.used and not ended:
                 self._take_back(hearing.turn)
 
     async def aclose(self) -> None:

@@ -13,7 +13,8 @@ from librarian.domain.identity import Owner, PrincipalId, Subject
 KEEP = (
     "INSERT INTO answer (id, kind, principal, subject, turn, conversation, model, at_s, metadata, body, asked, told)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET turn = excluded.turn,"
-    " conversation = excluded.conversation, metadata = excluded.metadata, body = excluded.body"
+    " conversation = excluded.conversation, metadata = excluded.metadata, body = excluded.body,"
+    " told = excluded.told"
 )
 _answer = (
     "SELECT number, id, kind, principal, subject, turn, conversation, model, at_s, metadata, body, asked, told"

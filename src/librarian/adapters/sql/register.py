@@ -20,7 +20,10 @@ STANDING = "SELECT standing FROM agent WHERE template = ? AND principal = ? AND 
 CARD = "SELECT id, template, principal, subject, created_at_s, standing FROM agent"
 FOUND = f"{CARD} WHERE template = ? AND principal = ? AND subject = ?"
 NAMED = f"{CARD} WHERE id = ?"
-LISTED = f"{CARD} WHERE (?1 IS NULL OR principal = ?1) AND (?2 IS NULL OR id > ?2) ORDER BY id LIMIT ?3"
+LISTED = (
+    f"{CARD} WHERE (?1 IS NULL OR principal = ?1) AND (?2 IS NULL OR subject = ?2) AND (?3 IS NULL OR id > ?3)"
+    " ORDER BY id LIMIT ?4"
+)
 STAND = "UPDATE agent SET standing = ? WHERE id = ?"
 PASSAGES = (
     "SELECT number, text, tags, at_s FROM passage WHERE agent = ? AND number > ? AND taken_back_at_s IS NULL"
@@ -86,9 +89,14 @@ class SqlRegister:
         return _card(row)
 
     async def agents(
-        self, principal: PrincipalId | None = None, *, after: AgentId | None = None, limit: int = 100
+        self,
+        principal: PrincipalId | None = None,
+        *,
+        subject: Subject | None = None,
+        after: AgentId | None = None,
+        limit: int = 100,
     ) -> Sequence[AgentCard]:
-        return [_card(row) for row in self._database.rows(LISTED, (principal, after, limit))]
+        return [_card(row) for row in self._database.rows(LISTED, (principal, subject, after, limit))]
 
     async def stand(self, agent: AgentId, standing: Standing) -> None:
         await self._database.write(lambda connection: connection.execute(STAND, (standing, agent)))

@@ -129,6 +129,22 @@ class MemoryTools:
         return Returned(json.dumps([_shown(entry, now_s) for entry in entries], ensure_ascii=False))
 
 
+class TurnTools:
+    """The tools in the hands of one turn. `used` from the moment one is run: what it writes may be written before
+    anybody hears of it."""
+
+    __slots__ = ("_hearing", "_tools", "used")
+
+    def __init__(self, tools: MemoryTools, hearing: Hearing) -> None:
+        self._tools = tools
+        self._hearing = hearing
+        self.used = False
+
+    async def run(self, call: ToolCall, *, agent: AgentId) -> Returned:
+        self.used = True
+        return await self._tools.run(call, self._hearing, agent)
+
+
 def _insert(arguments: Arguments) -> BlockEdit:
     line = arguments.get("insert_line", -1)
     if not isinstance(line, int) or isinstance(line, bool):

@@ -12,7 +12,7 @@ import structlog
 from librarian.application.engine.context import Contexts, Shown
 from librarian.application.engine.counting import Counting
 from librarian.application.engine.loop import AgentTools, steps
-from librarian.application.engine.memory_tools import MemoryTools
+from librarian.application.engine.memory_tools import MemoryTools, TurnTools
 from librarian.application.ports.agents import Hearing
 from librarian.application.ports.memory import MemoryStore
 from librarian.application.ports.models import LanguageModel
@@ -21,7 +21,7 @@ from librarian.domain.conversation import TurnId
 from librarian.domain.errors import InvalidRequest, StoreUnavailable
 from librarian.domain.prompt import DEFAULT_BLOCKS
 from librarian.domain.tools import ToolSpec, ToolUse
-from librarian.domain.turn import Compacted, MemoryChanged, TurnStream
+from librarian.domain.turn import Compacted, TurnStream
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -59,9 +59,10 @@ class EmbeddedAgents:
             await asyncio.wait(self._undoing)  # what an abandoned turn wrote is not before the eyes of the next
         agent = await self._memory.agent(hearing.agent, DEFAULT_BLOCKS)
         blocks = await self._memory.blocks(agent)
-        run = partial(self._tools.run, hearing=hearing, agent=agent)
+        own = TurnTools(self._tools, hearing)
+        run = partial(own.run, agent=agent)
         trial = _Trial(hearing.window_tokens)
-        wrote = ended = False
+        ended = False
         try:
             while not ended:
                 began, shown = False, None
@@ -73,7 +74,6 @@ class EmbeddedAgents:
                     async with aclosing(steps(self._model.speak, self._counting, shown.prompt, tools)) as events:
                         async for event in events:
                             began = True
-                            wrote = wrote or isinstance(event, MemoryChanged)
                             yield event
                     ended = True
                 except InvalidRequest as refused:
@@ -81,7 +81,7 @@ class EmbeddedAgents:
                         raise
                     trial = await self._once_more(trial, refused, hearing, shown)
         finally:
-            if wrote and not ended:
+            if own.used and not ended:
                 self._take_back(hearing.turn)
 
     async def aclose(self) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from librarian.application.ports.memory import AgentId, AgentKey
 from librarian.domain.conversation import ConversationId, TurnId
-from librarian.domain.identity import PrincipalId
+from librarian.domain.identity import PrincipalId, Subject
 from librarian.domain.memory import MemoryBlock, Passage
 
 
@@ -64,9 +64,14 @@ class AgentRegister(Protocol):
         ...
 
     async def agents(
-        self, principal: PrincipalId | None = None, *, after: AgentId | None = None, limit: int = 100
+        self,
+        principal: PrincipalId | None = None,
+        *,
+        subject: Subject | None = None,
+        after: AgentId | None = None,
+        limit: int = 100,
     ) -> Sequence[AgentCard]:
-        """Oldest first; those of one principal, or all."""
+        """Oldest first; those of one principal, or all; of it, those of one subject, or all."""
         ...
 
     async def stand(self, agent: AgentId, standing: Standing) -> None: ...

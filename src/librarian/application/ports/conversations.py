@@ -31,9 +31,9 @@ class TurnRecord:
 
     `seed`: the history after the parent that it was rebuilt from, if it was. `context` is what the next turn on this
     path is shown beside the transcript. `said` is the own digest of the reply as the client will send it, where the
-    client named the conversation; `ref` the client's name for the reply. `aside`: one of several choices, and not the
-    first; the head stays. `told`: it took up what waited in its conversation, which is a line; these system messages
-    stay. `names` are those of its first messages, where the client put them in.
+    client named the conversation; `ref` the client's name for the reply. `at_s` is when it began. `aside`: one of
+    several choices, and not the first; the head stays. `told`: it took up what waited in its conversation, which is a
+    line; these system messages stay. `names` are those of its first messages, where the client put them in.
     """
 
     id: TurnId

@@ -33,6 +33,7 @@ class Visit:
         return f"req_{self.id}"
 
     def __enter__(self) -> Self:
+        structlog.contextvars.unbind_contextvars("principal_id", "model")  # whoever came before on this connection
         structlog.contextvars.bind_contextvars(request_id=self.request_id)
         return self
 

@@ -1,4 +1,5 @@
-"""/librarian/agents: what `librarian agents` does, over HTTP. A key sees its principal's agents and no others."""
+"""/librarian/agents: what `librarian agents` does, over HTTP. A key sees the agents of those that its principal speaks
+for, and no others."""
 
 from typing import Annotated, Literal, Protocol
 
@@ -10,7 +11,7 @@ from librarian.application.ports.administration import Standing, Written
 from librarian.application.ports.memory import AgentId
 from librarian.domain.conversation import TurnId
 from librarian.domain.errors import NotAuthenticated
-from librarian.domain.identity import PrincipalId
+from librarian.domain.identity import Principal
 from librarian.domain.memory import MemoryBlock, Passage
 
 CREATED = 201
@@ -115,23 +116,18 @@ class Admitted(Protocol):
     """Who the front door let in."""
 
     @property
-    def principal(self) -> "Whose": ...
+    def principal(self) -> Principal: ...
 
 
-class Whose(Protocol):
-    @property
-    def id(self) -> PrincipalId: ...
-
-
-def caller(request: Request) -> PrincipalId:
+def caller(request: Request) -> Principal:
     """Raises NotAuthenticated for a stranger."""
     admitted: Admitted | None = request.scope.get("caller")
     if admitted is None:
         raise NotAuthenticated
-    return admitted.principal.id
+    return admitted.principal
 
 
-Caller = Annotated[PrincipalId, Depends(caller)]
+Caller = Annotated[Principal, Depends(caller)]
 Agent = Annotated[str, Path(max_length=64)]
 
 

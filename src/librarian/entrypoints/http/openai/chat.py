@@ -1,7 +1,6 @@
 """POST /v1/chat/completions: the endpoint, and the two ways to write a turn down."""
 
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 
 import structlog
@@ -12,6 +11,7 @@ from librarian.application.ports.meter import Meter
 from librarian.domain.turn import Collected, Ignored, TextSpoken, ToolCalled, TurnBegan, TurnEnded, TurnStream
 from librarian.entrypoints.http.admission import Caller
 from librarian.entrypoints.http.openai.asking import asked, attempt_of, identified
+from librarian.entrypoints.http.openai.telling import Telling
 from librarian.entrypoints.http.openai.wire import chat as wire
 from librarian.entrypoints.http.openai.writing import (
     DONE,
@@ -58,58 +58,61 @@ class ChatEndpoint:
         spoke = False
         began: TurnBegan | None = None
         encode = Chunks(ask.model, with_usage=with_usage)
-        async with Frames(reply, self._pace) as out:
+        async with Frames(reply, self._pace) as out, Telling() as telling:
             for choice in range(choices):
                 encode.choose(choice)
-                async with aclosing(self._converse(ask)) as events:
-                    async for event in events:
-                        match event:
-                            case TextSpoken() | ToolCalled():
-                                if not spoke:
-                                    spoke = True
-                                    self._meter.turn_spoke(self._clock.elapsed_s() - asked_s)
-                                await out.say(encode.said(event))
-                            case TurnEnded() if choice + 1 == choices:
-                                reply.require_company()
-                                await out.say(encode.end(event) + encode.done(), more=False)
-                            case TurnEnded():
-                                reply.recorded = True
-                                await out.say(encode.end(event))
-                            case TurnBegan() if not choice:
-                                began = event
-                                encode.begin(event)
-                                reply.began(event)
-                            case Ignored(names) if not choice:
-                                reply.ignored(names)
+                async for event in telling.turn(self._converse(ask)):
+                    match event:
+                        case TextSpoken() | ToolCalled():
+                            if not spoke:
+                                spoke = True
+                                self._meter.turn_spoke(self._clock.elapsed_s() - asked_s)
+                            await out.say(encode.said(event))
+                        case TurnEnded() if choice + 1 == choices:
+                            reply.require_company()
+                            await out.say(encode.end(event) + encode.done(), more=False)
+                            break
+                        case TurnEnded():
+                            reply.recorded = True
+                            await out.say(encode.end(event))
+                            break
+                        case TurnBegan() if not choice:
+                            began = event
+                            encode.begin(event)
+                            reply.began(event)
+                        case Ignored(names) if not choice:
+                            reply.ignored(names)
                 if choice + 1 < choices:
                     ask = _next_choice(ask, began)
+            await telling.told()
 
     async def _whole(self, ask: Ask, choices: int, reply: Reply) -> None:
         answer = Completion(ask.model)
         began: TurnBegan | None = None
-        for choice in range(choices):
-            said = Collected()
-            async with aclosing(self._converse(ask)) as events:
-                async for event in events:
+        async with Telling() as telling:
+            for choice in range(choices):
+                said = Collected()
+                async for event in telling.turn(self._converse(ask)):
                     match event:
                         case TextSpoken(fragments):
                             said.speak(fragments)
                         case ToolCalled():
                             said.call(event)
                         case TurnEnded():
-                            answer.choose(said, event)
-                            if choice + 1 == choices:
-                                reply.require_company()
-                                await reply.at_once(200, JSON, answer.whole())
                             reply.recorded = True
+                            answer.choose(said, event)
+                            break
                         case TurnBegan() if not choice:
                             began = event
                             answer.begin(event)
                             reply.began(event)
                         case Ignored(names) if not choice:
                             reply.ignored(names)
-            if choice + 1 < choices:
-                ask = _next_choice(ask, began)
+                if choice + 1 < choices:
+                    ask = _next_choice(ask, began)
+            reply.require_company()
+            await reply.at_once(200, JSON, answer.whole())
+            await telling.told()
 
 
 def _next_choice(ask: Ask, began: TurnBegan | None) -> Ask:

@@ -1,7 +1,6 @@
 """POST /v1/completions, the older form: a text is carried on. One turn, and one choice, for each prompt."""
 
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import replace
 
 import structlog
@@ -13,6 +12,7 @@ from librarian.domain.turn import Ignored, StopReason, TextSpoken, TurnBegan, Tu
 from librarian.entrypoints.http.admission import Caller
 from librarian.entrypoints.http.openai.asking import asked, attempt_of, identified
 from librarian.entrypoints.http.openai.chat import Converse
+from librarian.entrypoints.http.openai.telling import Telling
 from librarian.entrypoints.http.openai.wire import completions as wire
 from librarian.entrypoints.http.openai.writing import DONE, FINISH_REASON, JSON, NOTHING, answer_id, quoted, usage_json
 from librarian.entrypoints.http.streams import Frames, Pace, Reply
@@ -52,36 +52,38 @@ class CompletionsEndpoint:
         asked_s = self._clock.elapsed_s()
         spoke = False
         usage = NOTHING
-        async with Frames(reply, self._pace) as out:
+        async with Frames(reply, self._pace) as out, Telling() as telling:
             for index, (ask, echo) in enumerate(zip(asks, echoes, strict=True)):
                 before = echo
-                async with aclosing(self._converse(ask)) as events:
-                    async for event in events:
-                        match event:
-                            case TextSpoken(fragments):
-                                if not spoke:
-                                    spoke = True
-                                    self._meter.turn_spoke(self._clock.elapsed_s() - asked_s)
-                                await out.say(texts.chunk(index, before + "".join(fragments)))
-                                before = ""
-                            case TurnEnded(reason, spent):
-                                reply.recorded = True
-                                usage += spent
-                                await out.say(texts.chunk(index, before, FINISHED[reason]))
-                            case TurnBegan() if not index:
-                                texts.begin(event)
-                                reply.began(event, alone=len(asks) == 1)
-                            case Ignored(names) if not index:  # all prompts are asked alike
-                                reply.ignored(names)
+                async for event in telling.turn(self._converse(ask)):
+                    match event:
+                        case TextSpoken(fragments):
+                            if not spoke:
+                                spoke = True
+                                self._meter.turn_spoke(self._clock.elapsed_s() - asked_s)
+                            await out.say(texts.chunk(index, before + "".join(fragments)))
+                            before = ""
+                        case TurnEnded(reason, spent):
+                            reply.recorded = True
+                            usage += spent
+                            await out.say(texts.chunk(index, before, FINISHED[reason]))
+                            break
+                        case TurnBegan() if not index:
+                            texts.begin(event)
+                            reply.began(event, alone=len(asks) == 1)
+                        case Ignored(names) if not index:  # all prompts are asked alike
+                            reply.ignored(names)
+            reply.require_company()
             await out.say(texts.end(usage), more=False)
+            await telling.told()
 
     async def _whole(self, asks: Sequence[Ask], echoes: Sequence[str], texts: "Texts", reply: Reply) -> None:
         choices = []
         usage = NOTHING
-        for index, (ask, echo) in enumerate(zip(asks, echoes, strict=True)):
-            said = [echo]
-            async with aclosing(self._converse(ask)) as events:
-                async for event in events:
+        async with Telling() as telling:
+            for index, (ask, echo) in enumerate(zip(asks, echoes, strict=True)):
+                said = [echo]
+                async for event in telling.turn(self._converse(ask)):
                     match event:
                         case TextSpoken(fragments):
                             said.extend(fragments)
@@ -89,12 +91,15 @@ class CompletionsEndpoint:
                             reply.recorded = True
                             usage += spent
                             choices.append(choice(index, "".join(said), FINISHED[reason]))
+                            break
                         case TurnBegan() if not index:
                             texts.begin(event)
                             reply.began(event, alone=len(asks) == 1)
                         case Ignored(names) if not index:  # all prompts are asked alike
                             reply.ignored(names)
-        await reply.at_once(200, JSON, texts.whole(choices, usage))
+            reply.require_company()
+            await reply.at_once(200, JSON, texts.whole(choices, usage))
+            await telling.told()
 
 
 class Texts:

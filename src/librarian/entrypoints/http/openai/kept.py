@@ -20,7 +20,8 @@ from librarian.domain.clients import Said, identify
 from librarian.domain.errors import InvalidRequest, NotAuthenticated, UnknownAnswer
 from librarian.domain.transcript import Message
 from librarian.entrypoints.http.admission import Caller
-from librarian.entrypoints.http.openai.responses import told_again
+from librarian.entrypoints.http.openai.background import Background
+from librarian.entrypoints.http.openai.responses_encoder import told_again, unfinished
 from librarian.entrypoints.http.openai.wire import items as wire
 from librarian.entrypoints.http.openai.wire.items import Body
 from librarian.entrypoints.http.streams import EVENT_STREAM
@@ -79,7 +80,7 @@ class ResponseDeleted(BaseModel):
     deleted: Literal[True] = True
 
 
-def make_responses_router(answers: KeepAnswers) -> APIRouter:
+def make_responses_router(answers: KeepAnswers, background: Background) -> APIRouter:
     router = APIRouter(prefix="/v1/responses", tags=["responses"])
 
     @router.get("/{response_id}", summary="Retrieve a response", response_model=None)
@@ -87,13 +88,17 @@ def make_responses_router(answers: KeepAnswers) -> APIRouter:
         response_id: str, of: Asker, *, stream: bool = False, starting_after: Annotated[int | None, Query(ge=0)] = None
     ) -> Response:
         answer = await answers.find(response_id, RESPONSE, of)
+        running = background.find(response_id)
         if not stream:
-            return _json(answer.body)
-        frames = told_again(orjson.loads(answer.body), starting_after)
-        return StreamingResponse(_all(frames), headers=EVENTS)
+            return _json(orjson.dumps(running.response.body) if running is not None else _settled(answer.body))
+        if running is not None:
+            return StreamingResponse(running.follow(starting_after + 1 if starting_after else 0), headers=EVENTS)
+        return StreamingResponse(_all(told_again(orjson.loads(answer.body), starting_after)), headers=EVENTS)
 
     @router.delete("/{response_id}", summary="Delete a response; what was said stays in the conversation")
     async def delete(response_id: str, of: Asker) -> ResponseDeleted:
+        await answers.find(response_id, RESPONSE, of)
+        await background.cancel(response_id)
         await answers.delete(response_id, RESPONSE, of)
         return ResponseDeleted(id=response_id)
 
@@ -102,7 +107,8 @@ def make_responses_router(answers: KeepAnswers) -> APIRouter:
         answer = await answers.find(response_id, RESPONSE, of)
         if not orjson.loads(answer.body)["background"]:
             raise InvalidRequest("Only responses in the background can be cancelled.", code="invalid_value")
-        return _json(answer.body)
+        body = await background.cancel(response_id)
+        return _json(orjson.dumps(body) if body is not None else _settled(answer.body))
 
     @router.get("/{response_id}/input_items", summary="List what a response answers", response_model=None)
     async def input_items(
@@ -171,6 +177,7 @@ def _add_items(router: APIRouter, conversations: KeepConversations) -> None:
 
 
 FIRST = "000"
+UNDER_WAY = frozenset({"queued", "in_progress"})
 
 
 async def _items(conversations: KeepConversations, name: str, of: Whoever) -> Sequence[tuple[Waiting, Body]]:
@@ -216,6 +223,12 @@ def _messages(sent: Sequence[Any]) -> list[Message]:
         return wire.to_messages(msgspec.convert(list(sent), list[wire.Item]))
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"Invalid 'items': {error}.", param="items", code="invalid_type") from error
+
+
+def _settled(body: bytes) -> bytes:
+    """One that was under way when its process ended has come to nothing."""
+    told = orjson.loads(body)
+    return orjson.dumps(unfinished(told)) if told["status"] in UNDER_WAY else body
 
 
 def _json(body: bytes) -> Response:

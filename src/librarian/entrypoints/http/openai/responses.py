@@ -1,36 +1,35 @@
-"""POST /v1/responses: the endpoint, and the one encoder of a turn as a response and its events."""
+"""POST /v1/responses."""
 
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
-import msgspec
 import orjson
 import structlog
 
 from librarian.application.converse import Ask
 from librarian.application.go_on import RESPONSE, GoOn
 from librarian.application.ports.answers import KeptAnswer
-from librarian.application.ports.clock import Clock
+from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.meter import Meter
+from librarian.application.shorten import Shorten
+from librarian.domain.conversation import TurnId
 from librarian.domain.errors import InvalidRequest, UnknownAnswer
 from librarian.domain.identity import owner_of
-from librarian.domain.transcript import Message, ToolCall
-from librarian.domain.turn import Ignored, StopReason, TextSpoken, ToolCalled, TurnBegan, TurnEnded, Usage
+from librarian.domain.transcript import Message, Role
+from librarian.domain.turn import Ignored, TextSpoken, ToolCalled, TurnBegan, TurnEnded, Usage
 from librarian.entrypoints.http.admission import Caller
 from librarian.entrypoints.http.openai.asking import asked, attempt_of, identified
+from librarian.entrypoints.http.openai.background import Background, Kept, Running
 from librarian.entrypoints.http.openai.chat import Converse
-from librarian.entrypoints.http.openai.errors import envelope, refusal
+from librarian.entrypoints.http.openai.responses_encoder import Response, usage_of
 from librarian.entrypoints.http.openai.wire import items as wire_items
 from librarian.entrypoints.http.openai.wire import responses as wire
-from librarian.entrypoints.http.openai.wire.items import Body
-from librarian.entrypoints.http.openai.wire.tools import Tool
-from librarian.entrypoints.http.openai.writing import JSON, quoted
+from librarian.entrypoints.http.openai.writing import JSON
 from librarian.entrypoints.http.streams import Frames, Pace, Reply
 
 PATH = "/v1/responses"
-INCOMPLETE = {StopReason.LENGTH: "max_output_tokens", StopReason.CONTENT_FILTER: "content_filter"}
 
 
 class Keep(Protocol):
@@ -39,21 +38,70 @@ class Keep(Protocol):
     async def keep(self, answer: KeptAnswer) -> None: ...
 
 
+class Reading:
+    """A request, and all that it goes on from -> what is asked, and the news in it."""
+
+    def __init__(self, go_on: GoOn, meter: Meter) -> None:
+        self._go_on = go_on
+        self._meter = meter
+
+    async def __call__(
+        self, request: wire.ResponseRequest, body: bytes, caller: Caller, reply: Reply, path: str
+    ) -> tuple[wire.ResponseRequest, Ask, Sequence[Message]]:
+        """Raises InvalidRequest, UnknownAnswer, UnknownConversation."""
+        point = request.point
+        ask = wire.to_domain(request, caller.principal, caller.mode)
+        structlog.contextvars.bind_contextvars(principal_id=ask.principal.id, model=ask.model)
+        instructions = request.orders
+        named = wire_items.references(request.items)
+        referred = {}
+        if named:
+            ask = replace(ask, person=identified(request, (), caller).person)
+            referred = await self._referred(named, ask)
+        news = wire_items.to_messages(request.items, referred)
+        who = identified(request, (*instructions, *news), caller, has_tools=bool(ask.tools.specs))
+        self._meter.identified(who.client, who.conversation_by, who.person_by, who.purpose)
+        if caller.debugging:
+            reply.identified(who)
+        ask = asked(ask, who, attempt_of(body, caller, path))
+        try:
+            return request, await self._go_on(ask, news, point, instructions), news
+        except InvalidRequest as error:
+            raise _of_input(error) from error
+
+    async def _referred(self, ids: Sequence[str], ask: Ask) -> dict[str, wire_items.Item]:
+        """What items stand for that a client only names: they are of its own answers. Raises UnknownAnswer."""
+        found: dict[str, wire_items.Item] = {}
+        for id_ in ids:
+            turn = wire_items.turn_of(id_)
+            past = await self._go_on.turn(turn, ask) if turn is not None else None
+            items = wire_items.of_turn(past) if past is not None else ()
+            body = next((item for item in items if item["id"] == id_), None)
+            if body is None:
+                raise UnknownAnswer(id_, "item", param="input")
+            found[id_] = wire_items.to_item(body)
+        return found
+
+
 class ResponsesEndpoint:
-    """One instance serves every request."""
+    """One instance serves every request. One in the background goes on when its client has left."""
 
     def __init__(
         self,
         converse: Converse,
         *,
-        go_on: GoOn,
+        read: Reading,
         keep: Keep,
+        background: Background,
         pace: Pace,
         clock: Clock,
+        ids: Ids,
         meter: Meter,
     ) -> None:
+        self._ids = ids
+        self._background = background
         self._converse = converse
-        self._go_on = go_on
+        self._read = read
         self._keep = keep
         self._pace = pace
         self._clock = clock
@@ -61,33 +109,17 @@ class ResponsesEndpoint:
 
     async def __call__(self, body: bytes, caller: Caller, reply: Reply) -> None:
         """Raises InvalidRequest, UnknownAnswer, UnknownConversation, and what Converse raises."""
-        request = wire.decode(body)
-        point = request.point
-        ask = wire.to_domain(request, caller.principal, caller.mode)
-        structlog.contextvars.bind_contextvars(principal_id=ask.principal.id, model=ask.model)
-        named = wire_items.references(request.items)
-        instructions = request.orders
-        who = identified(request, (), caller)
-        ask = replace(ask, person=who.person)
-        referred = await self._referred(named, ask) if named else {}
-        news = wire_items.to_messages(request.items, referred)
-        who = identified(request, (*instructions, *news), caller, has_tools=bool(ask.tools.specs))
-        self._meter.identified(who.client, who.conversation_by, who.person_by, who.purpose)
-        if caller.debugging:
-            reply.identified(who)
-        ask = asked(ask, who, attempt_of(body, caller, PATH))
-        try:
-            ask = await self._go_on(ask, news, point, instructions)
-        except InvalidRequest as error:
-            raise _of_input(error) from error
+        request, ask, news = await self._read(wire.decode(body), body, caller, reply, PATH)
         response = Response(request, news, self._clock)
         reply.last_words = response.failed
-        if request.stream:
+        if request.background:
+            await self._aside(ask, request, response, reply)
+        elif request.stream:
             await self._stream(ask, request, response, reply)
         else:
             await self._whole(ask, request, response, reply)
 
-    async def _stream(self, ask: Ask, request: wire.ResponseRequest, response: "Response", reply: Reply) -> None:
+    async def _stream(self, ask: Ask, request: wire.ResponseRequest, response: Response, reply: Reply) -> None:
         asked_s = self._clock.elapsed_s()
         async with Frames(reply, self._pace) as out, aclosing(self._converse(ask)) as events:
             async for event in events:
@@ -107,7 +139,7 @@ class ResponsesEndpoint:
                     case Ignored(names):
                         reply.ignored(names)
 
-    async def _whole(self, ask: Ask, request: wire.ResponseRequest, response: "Response", reply: Reply) -> None:
+    async def _whole(self, ask: Ask, request: wire.ResponseRequest, response: Response, reply: Reply) -> None:
         async with aclosing(self._converse(ask)) as events:
             async for event in events:
                 match event:
@@ -125,25 +157,48 @@ class ResponsesEndpoint:
                     case Ignored(names):
                         reply.ignored(names)
 
-    async def _referred(self, ids: Sequence[str], ask: Ask) -> dict[str, wire_items.Item]:
-        """What items stand for that a client only names: they are of its own answers. Raises UnknownAnswer."""
-        found: dict[str, wire_items.Item] = {}
-        for id_ in ids:
-            turn = wire_items.turn_of(id_)
-            past = await self._go_on.turn(turn, ask) if turn is not None else None
-            items = wire_items.of_turn(past) if past is not None else ()
-            body = next((item for item in items if item["id"] == id_), None)
-            if body is None:
-                raise UnknownAnswer(id_, "item", param="input")
-            found[id_] = wire_items.to_item(body)
-        return found
+    async def _aside(self, ask: Ask, request: wire.ResponseRequest, response: Response, reply: Reply) -> None:
+        """In the background: kept at once, and answered in its own time."""
+        if request.store is False:
+            raise InvalidRequest("A response in the background has to be stored.", param="store", code="invalid_value")
+        turn = TurnId(f"turn_{self._ids.new()}")
+        response.queue(turn, self._clock.now_s())
+        ask = replace(ask, turn=turn)
 
-    async def _kept(self, ask: Ask, request: wire.ResponseRequest, response: "Response") -> None:
-        """Before the last frame: whoever has the answer can go on from it."""
-        began = response.began
-        if request.store is False or began is None:
+        async def kept(_: Response) -> None:
+            await self._kept(ask, request, response)
+
+        running = Running(response)
+        await kept(response)
+        self._background.begin(running, self._take(ask, running, kept), kept)
+        if not request.stream:
+            await reply.at_once(200, JSON, orjson.dumps(response.body))
             return
-        base = began.turn.removeprefix("turn_")
+        async with Frames(reply, self._pace) as out:
+            async for frame in running.follow():
+                await out.say(frame)
+            await out.say(b"", more=False)
+
+    async def _take(self, ask: Ask, running: Running, kept: Kept) -> None:
+        response = running.response
+        async with aclosing(self._converse(ask)) as events:
+            async for event in events:
+                match event:
+                    case TextSpoken() | ToolCalled():
+                        running.say(response.said(event))
+                    case TurnEnded():
+                        frames = response.end(event)
+                        await kept(response)
+                        running.say(frames)
+                    case TurnBegan():
+                        response.begin(event)
+
+    async def _kept(self, ask: Ask, request: wire.ResponseRequest, response: Response) -> None:
+        """Before the last frame: whoever has the answer can go on from it."""
+        if request.store is False:
+            return
+        began = response.began
+        base = response.id.removeprefix("resp_")
         heard = [
             item
             for at, message in enumerate(response.news)
@@ -153,228 +208,16 @@ class ResponsesEndpoint:
             id=response.id,
             kind=RESPONSE,
             owner=owner_of(ask.principal, person=ask.person),
-            turn=began.turn if began.conversation is not None else None,
-            conversation=began.conversation,
+            turn=began.turn if began is not None and began.conversation is not None else None,
+            conversation=began.conversation if began is not None else None,
             model=ask.model,
-            at_s=began.at_s,
+            at_s=response.body["created_at"],
             body=orjson.dumps(response.body),
             asked=orjson.dumps(heard),
             metadata=response.body["metadata"],
             told=ask.told,
         )
         await self._keep.keep(answer)
-
-
-class Response:
-    """A turn as a `response`, and as its events. Source: openai-openapi, `Response`, `ResponseStreamEvent`."""
-
-    def __init__(self, request: wire.ResponseRequest, news: Sequence[Message], clock: Clock) -> None:
-        """`news`: what it answers."""
-        self._clock = clock
-        self.news = news
-        self._texts: list[str] = []
-        self._calls: dict[int, list[str]] = {}
-        self._items: dict[int, int] = {}
-        self._text_at: int | None = None
-        self._number = 0
-        self.began: TurnBegan | None = None
-        self.spoke = False
-        self.id = ""
-        self.body: Body = echoed(request)
-
-    def begin(self, began: TurnBegan) -> None:
-        """Named and dated by the turn: told again, it is the same."""
-        self.began = began
-        self._base = began.turn.removeprefix("turn_") + wire_items.REPLY
-        self.id = f"resp_{began.turn.removeprefix('turn_')}"
-        self.body |= {"id": self.id, "created_at": int(began.at_s), "status": "in_progress"}
-        if self.body["conversation"] is not None and began.conversation is not None:
-            self.body["conversation"] = {"id": began.conversation}
-
-    def said(self, event: TextSpoken | ToolCalled) -> bytes:
-        frames = self._opened()
-        return frames + (self._text("".join(event.fragments)) if isinstance(event, TextSpoken) else self._call(event))
-
-    def end(self, ended: TurnEnded) -> bytes:
-        """All that is left of the stream; `body` is whole from then on."""
-        frames = [self._opened()]
-        reason = INCOMPLETE.get(ended.reason)
-        status = "incomplete" if reason else "completed"
-        if not self._items:
-            frames.append(self._open_text())
-        output = self._output("completed")
-        frames += [self._event(kind, **facts) for at, item in enumerate(output) for kind, facts in closing(at, item)]
-        done = int(self._clock.now_s()) if status == "completed" else None
-        self.body |= {
-            "status": status,
-            "completed_at": done,
-            "incomplete_details": {"reason": reason} if reason else None,
-            "output": output,
-            "usage": usage_of(ended.usage),
-        }
-        frames.append(self._event(f"response.{status}", response=self.body))
-        return b"".join(frames)
-
-    def failed(self, error: Exception) -> bytes:
-        """The last words of a stream that began."""
-        said = orjson.loads(envelope(error))["error"]
-        kind = "rate_limit_exceeded" if refusal(error).status == TOO_MANY else "server_error"
-        self.body |= {"status": "failed", "error": {"code": kind, "message": said["message"]}}
-        told = {"code": said["code"], "message": said["message"], "param": said["param"]}
-        return self._event("response.failed", response=self.body) + self._event("error", **told)
-
-    def _opened(self) -> bytes:
-        if self.spoke:
-            return b""
-        self.spoke = True
-        return self._event("response.created", response=self.body) + self._event(
-            "response.in_progress", response=self.body
-        )
-
-    def _text(self, text: str) -> bytes:
-        if not text:
-            return b""
-        opening = self._open_text() if self._text_at is None else b""
-        self._texts.append(text)
-        delta = (
-            b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":%d,'
-            b'"item_id":"msg_%b0","output_index":%d,"content_index":0,"delta":%b,"logprobs":[]}\n\n'
-            % (self._next(), self._base.encode(), self._text_at or 0, quoted(text))
-        )
-        return opening + delta
-
-    def _open_text(self) -> bytes:
-        at = self._text_at = len(self._items)
-        self._items[-1] = at
-        item = {**wire_items.spoken(f"msg_{self._base}0", "", "in_progress"), "content": []}
-        part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-        place = {"item_id": item["id"], "output_index": at, "content_index": 0}
-        return self._event("response.output_item.added", output_index=at, item=item) + self._event(
-            "response.content_part.added", **place, part=part
-        )
-
-    def _call(self, event: ToolCalled) -> bytes:
-        frames = b""
-        known = self._calls.get(event.index)
-        if known is None:
-            known = self._calls[event.index] = [event.id, event.name]
-            at = self._items[event.index] = len(self._items)
-            item = wire_items.called(self._call_id(event.index), ToolCall(event.id, event.name, ""), "in_progress")
-            frames = self._event("response.output_item.added", output_index=at, item=item)
-        if event.arguments:
-            known.append(event.arguments)
-            place = {"item_id": self._call_id(event.index), "output_index": self._items[event.index]}
-            frames += self._event("response.function_call_arguments.delta", **place, delta=event.arguments)
-        return frames
-
-    def _call_id(self, index: int) -> str:
-        return f"fc_{self._base}{list(self._calls).index(index) + 1:x}"
-
-    def _output(self, status: str) -> list[Body]:
-        found: dict[int, Body] = {}
-        if self._text_at is not None:
-            text = "".join(self._texts)
-            item = wire_items.spoken(f"msg_{self._base}0", text, status)
-            part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-            found[self._text_at] = {**item, "content": [part]}
-        for index, (id_, name, *rest) in self._calls.items():
-            call = ToolCall(id_, name, "".join(rest))
-            found[self._items[index]] = wire_items.called(self._call_id(index), call, status)
-        return [found[at] for at in sorted(found)]
-
-    def _event(self, kind: str, **facts: object) -> bytes:
-        return event(kind, self._next(), **facts)
-
-    def _next(self) -> int:
-        number = self._number
-        self._number += 1
-        return number
-
-
-TOO_MANY = 429
-
-
-def usage_of(usage: Usage) -> Body:
-    return {
-        "input_tokens": usage.input_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
-        "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-    }
-
-
-def echoed(request: wire.ResponseRequest) -> Body:
-    """A response before anything is known but what was asked."""
-    plain = msgspec.to_builtins
-    tools = [_tool(tool) for tool in request.tools or ()]
-    wanted = request.text.format if request.text is not None else None
-    effort = request.reasoning.effort if request.reasoning is not None else None
-    summary = request.reasoning.summary if request.reasoning is not None else None
-    return {
-        "id": "",
-        "object": "response",
-        "created_at": 0,
-        "status": "in_progress",
-        "background": bool(request.background),
-        "completed_at": None,
-        "error": None,
-        "incomplete_details": None,
-        "instructions": request.instructions if isinstance(request.instructions, str) else None,
-        "max_output_tokens": request.max_output_tokens,
-        "max_tool_calls": request.max_tool_calls,
-        "model": request.model,
-        "output": [],
-        "parallel_tool_calls": request.parallel_tool_calls is not False,
-        "previous_response_id": request.previous_response_id,
-        "conversation": {"id": request.point.conversation} if request.point.conversation else None,
-        "prompt_cache_key": request.prompt_cache_key,
-        "reasoning": {"effort": effort, "summary": summary},
-        "safety_identifier": request.safety_identifier,
-        "service_tier": request.service_tier or "default",
-        "store": request.store is not False,
-        "temperature": request.temperature if request.temperature is not None else 1.0,
-        "text": {
-            "format": _shown_format(wanted) if wanted is not None else {"type": "text"},
-            "verbosity": request.text.verbosity if request.text and request.text.verbosity else "medium",
-        },
-        "tool_choice": plain(request.tool_choice) if request.tool_choice is not None else "auto",
-        "tools": tools,
-        "top_logprobs": request.top_logprobs or 0,
-        "top_p": request.top_p if request.top_p is not None else 1.0,
-        "truncation": request.truncation or "disabled",
-        "usage": None,
-        "user": request.user,
-        "metadata": _metadata(request.metadata),
-    }
-
-
-def _tool(tool: Tool) -> Body:
-    described = tool.function or tool
-    parameters = (
-        None if isinstance(described.parameters, msgspec.UnsetType) else orjson.loads(bytes(described.parameters))
-    )
-    return {
-        "type": "function",
-        "name": described.name,
-        "description": described.description,
-        "parameters": parameters,
-        "strict": described.strict if described.strict is not None else False,
-    }
-
-
-def _shown_format(wanted: wire.TextFormat) -> Body:
-    shown: Body = {"type": wanted.type}
-    if wanted.type == "json_schema":
-        schema = {} if isinstance(wanted.schema, msgspec.UnsetType) else orjson.loads(bytes(wanted.schema))
-        shown |= {"name": wanted.name, "schema": schema, "strict": bool(wanted.strict)}
-        shown |= {"description": wanted.description} if wanted.description else {}
-    return shown
-
-
-def _metadata(sent: msgspec.Raw | msgspec.UnsetType) -> Body:
-    told = None if isinstance(sent, msgspec.UnsetType) else orjson.loads(bytes(sent))
-    return {str(name): str(value) for name, value in told.items()} if isinstance(told, dict) else {}
 
 
 def _of_input(error: InvalidRequest) -> InvalidRequest:
@@ -384,50 +227,47 @@ def _of_input(error: InvalidRequest) -> InvalidRequest:
     return InvalidRequest(str(error), param="input", code=error.code)
 
 
-def told_again(body: Body, after: int | None = None) -> list[bytes]:
-    """The events of a response that is kept, one by one, from the beginning or beyond number `after`."""
-    unfinished = {**body, "status": "in_progress", "output": [], "usage": None, "completed_at": None}
-    told: list[tuple[str, Body]] = [
-        ("response.created", {"response": unfinished}),
-        ("response.in_progress", {"response": unfinished}),
-    ]
-    for at, item in enumerate(body["output"]):
-        told += [*opening(at, item), *closing(at, item)]
-    told.append((f"response.{body['status']}", {"response": body}))
-    first = after + 1 if after is not None else 0
-    return [event(kind, number, **facts) for number, (kind, facts) in enumerate(told)][first:]
+class InputTokensEndpoint:
+    """POST /v1/responses/input_tokens: what a request would come to."""
+
+    def __init__(self, shorten: Shorten, *, read: Reading) -> None:
+        self._shorten = shorten
+        self._read = read
+
+    async def __call__(self, body: bytes, caller: Caller, reply: Reply) -> None:
+        _, ask, _ = await self._read(wire.decode_unasked(body), body, caller, reply, f"{PATH}/input_tokens")
+        tokens = await self._shorten.count(ask)
+        await reply.at_once(200, JSON, orjson.dumps({"object": "response.input_tokens", "input_tokens": tokens}))
 
 
-def event(kind: str, number: int, **facts: object) -> bytes:
-    told = orjson.dumps({"type": kind, "sequence_number": number, **facts})
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), told)
+class CompactEndpoint:
+    """POST /v1/responses/compact: what a client may send from now on in place of all that went before."""
 
+    def __init__(self, shorten: Shorten, *, read: Reading, clock: Clock, ids: Ids) -> None:
+        self._shorten = shorten
+        self._read = read
+        self._clock = clock
+        self._ids = ids
 
-def opening(at: int, item: Body) -> list[tuple[str, Body]]:
-    """The events of one item up to where all of it was said."""
-    if item["type"] == "function_call":
-        begun = {**item, "arguments": "", "status": "in_progress"}
-        told = [("response.output_item.added", {"output_index": at, "item": begun})]
-        place = {"item_id": item["id"], "output_index": at}
-        return [*told, ("response.function_call_arguments.delta", {**place, "delta": item["arguments"]})]
-    begun = {**item, "content": [], "status": "in_progress"}
-    told = [("response.output_item.added", {"output_index": at, "item": begun})]
-    place = {"item_id": item["id"], "output_index": at, "content_index": 0}
-    for part in item["content"]:
-        told.append(("response.content_part.added", {**place, "part": {**part, "text": ""}}))
-        told.append(("response.output_text.delta", {**place, "delta": part["text"], "logprobs": []}))
-    return told
-
-
-def closing(at: int, item: Body) -> list[tuple[str, Body]]:
-    """The events that end one item."""
-    if item["type"] == "function_call":
-        facts = {"item_id": item["id"], "name": item["name"], "output_index": at, "arguments": item["arguments"]}
-        told = [("response.function_call_arguments.done", facts)]
-    else:
-        place = {"item_id": item["id"], "output_index": at, "content_index": 0}
-        told = []
-        for part in item["content"]:
-            told.append(("response.output_text.done", {**place, "text": part["text"], "logprobs": []}))
-            told.append(("response.content_part.done", {**place, "part": part}))
-    return [*told, ("response.output_item.done", {"output_index": at, "item": item})]
+    async def __call__(self, body: bytes, caller: Caller, reply: Reply) -> None:
+        """Raises InvalidRequest where there is nothing to make short."""
+        _, ask, _ = await self._read(wire.decode(body), body, caller, reply, f"{PATH}/compact")
+        messages = ask.transcript.messages
+        if not messages:
+            raise InvalidRequest("There is nothing to compact.", param="input")
+        summary = await self._shorten.summary(messages, ask.model)
+        digits = self._ids.new()
+        heard = [message for message in messages if message.role is Role.USER]
+        output = [
+            item for at, message in enumerate(heard) for item in wire_items.of_message(message, digits, f"{at:03x}")
+        ]
+        output.append({"type": "compaction", "id": f"cmp_{digits}", "encrypted_content": wire_items.sealed(summary)})
+        tokens = await self._shorten.count(ask)
+        told = {
+            "id": f"resp_{digits}",
+            "object": "response.compaction",
+            "created_at": int(self._clock.now_s()),
+            "output": output,
+            "usage": usage_of(Usage(tokens, max(1, len(summary) // 4))),
+        }
+        await reply.at_once(200, JSON, orjson.dumps(told))

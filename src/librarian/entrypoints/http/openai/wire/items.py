@@ -3,6 +3,7 @@
 One message of the house may be several items: what an assistant said, and each of its calls.
 """
 
+import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
@@ -46,6 +47,7 @@ class Item(msgspec.Struct):
     name: str | None = None
     arguments: str | None = None
     output: str | list[ItemPart] | None = None
+    encrypted_content: str | None = None
 
 
 decode_items = decoder(list[Item])
@@ -77,6 +79,8 @@ def to_messages(items: Sequence[Item], referred: Mapping[str, Item] | None = Non
             _call(messages, item, param)
         elif kind == "function_call_output":
             messages.append(_output(item, param))
+        elif kind == "compaction":
+            messages.append(Message(Role.SYSTEM, f"Earlier in this conversation:\n{_opened(item, param)}"))
         elif kind not in _IGNORED:
             refuse(f"Unsupported value: an item of the type '{kind}'.", f"{param}.type", "unsupported_value")
     return messages
@@ -120,6 +124,24 @@ def of_turn(turn: PastTurn) -> Iterator[Body]:
     for at, message in enumerate(before):
         yield from of_message(message, base, f"{at:03x}")
     yield from of_message(reply, base, REPLY)
+
+
+_SEAL = "librarian:"
+
+
+def sealed(summary: str) -> str:
+    """For clients, which are not to read it. Nothing rests on its being secret: it is theirs."""
+    return base64.b64encode(f"{_SEAL}{summary}".encode()).decode()
+
+
+def _opened(item: Item, param: str) -> str:
+    try:
+        told = base64.b64decode(item.encrypted_content or "", validate=True).decode()
+    except ValueError:
+        told = ""
+    if not told.startswith(_SEAL):
+        refuse("A compaction has to be one that this gateway made.", f"{param}.encrypted_content")
+    return told.removeprefix(_SEAL)
 
 
 def spoken(id_: str, text: str, status: str = "completed") -> Body:

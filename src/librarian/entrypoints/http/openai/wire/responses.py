@@ -113,7 +113,14 @@ class ResponseRequest(Labelled, kw_only=True):
         return [message._replace(role=Role.SYSTEM) for message in to_messages(self.instructions or [])]
 
 
+class UnaskedRequest(ResponseRequest, kw_only=True):
+    """One that is only counted, and need not name a model."""
+
+    model: str = "librarian"
+
+
 decode = decoder(ResponseRequest)
+decode_unasked = decoder(UnaskedRequest)
 
 
 def to_domain(request: ResponseRequest, principal: Principal, mode: Mode | None) -> Ask:

@@ -1,0 +1,72 @@
+"""What clients do to a chat, and what must not come of it: each is short, and was found among many."""
+
+from contextlib import aclosing
+from hashlib import sha256
+
+import pytest
+from dependency_injector import providers
+
+from librarian.application.converse import Ask
+from librarian.application.replays import Attempt
+from librarian.container import House
+from librarian.domain.transcript import Transcript, assistant, user
+from librarian.domain.turn import TextSpoken, TurnEnded
+from librarian.settings import Settings
+from librarian.testing import ScriptedModel
+from tests.fakes.overheard import Overheard, ended
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def model():
+    return Overheard(ScriptedModel())
+
+
+@pytest.fixture
+async def house(tmp_path, model):
+    house = House(settings=Settings(_env_file=None, data_dir=tmp_path, recall={"budget_s": 5.0}))
+    house.model.override(providers.Object(model))
+    yield house
+    await house.lifetime().aclose()
+
+
+async def taken(house, *spoken, leaving=None, **more):
+    """`leaving`: at the first event of that kind."""
+    events = []
+    async with aclosing(house.converse()(Ask(model="librarian", transcript=Transcript(spoken), **more))) as turn:
+        async for event in turn:
+            events.append(event)
+            if leaving is not None and isinstance(event, leaving):
+                break
+    return events
+
+
+def sent(body, **more):
+    return Attempt(sha256(body).digest(), "/v1/chat/completions", **more)
+
+
+@pytest.mark.parametrize("how", [{}, {"retried": True}])
+async def test_a_request_is_not_answered_with_what_was_said_in_another_conversation(house, how):
+    """The client names it beside the body."""
+    attempt = {"attempt": sent(b"the same"), "leaving": TurnEnded}
+    first = await taken(house, user("Hello."), conversation="chat-1", **attempt)
+    other = await taken(house, user("Hello."), conversation="chat-2", attempt=sent(b"the same", **how))
+    again = await taken(house, user("Hello."), conversation="chat-1", attempt=sent(b"the same", **how))
+
+    assert ["Start", "Start", "Replay"] == [events[0].plan for events in (first, other, again)]
+    assert first[0].conversation == again[0].conversation != other[0].conversation
+
+
+async def test_a_window_is_not_shown_what_its_client_goes_another_way_than(house, model):
+    """What was cut off before it, it is."""
+    chat = [user("The garden has roses."), assistant("Roses."), user("The garden has lilies."), assistant("Lilies.")]
+    said = {"conversation": "chat-1"}
+    model.acts += [[TextSpoken((text,)), ended()] for text in ("Roses.", "Lilies.", "Weeds.")]
+    await taken(house, chat[0], **said)
+    await taken(house, *chat[:3], **said)
+    await taken(house, *chat, user("The garden has weeds."), **said)
+    await taken(house, *chat[2:], user("What has the garden?"), **said)
+
+    told = model.prompts[-1].system
+    assert [True, False, False] == [f">The garden has {what}." in told for what in ("roses", "lilies", "weeds")]
