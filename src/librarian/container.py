@@ -33,12 +33,14 @@ from librarian.adapters.tokens.health import TokenHealth
 from librarian.adapters.upstream.chat import UpstreamModel
 from librarian.adapters.upstream.chosen import ChosenModel
 from librarian.adapters.upstream.discovery import find_local
+from librarian.adapters.upstream.embedder import ChosenEmbedder, UpstreamEmbedder, nowhere
 from librarian.adapters.upstream.health import UpstreamHealth
 from librarian.adapters.upstream.offline import OfflineModel
 from librarian.application.admit import Admit
 from librarian.application.bootstrap import Bootstrap
 from librarian.application.converse import Converse
 from librarian.application.diagnose import Diagnose
+from librarian.application.embed import Embed
 from librarian.application.engine.compactor import Compactor
 from librarian.application.engine.context import Contexts
 from librarian.application.engine.counting import Counting
@@ -56,6 +58,7 @@ from librarian.application.ports.agents import AgentRuntime
 from librarian.application.ports.answers import AnswerStore
 from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.conversations import ConversationStore
+from librarian.application.ports.embedder import Embedder
 from librarian.application.ports.keys import ForwardedIdentity, KeyStore
 from librarian.application.ports.leases import Leases
 from librarian.application.ports.lines import Lines
@@ -129,6 +132,20 @@ class House(containers.DeclarativeContainer):
     )
     own_model: providers.Provider[LanguageModel] = providers.Callable(ChosenModel.itself, chosen)
 
+    upstream_embedder: providers.Provider[Embedder] = providers.Factory(
+        UpstreamEmbedder,
+        api_key=own.upstream.secret,
+        model=own.upstream.embedding_model,
+        headers=own.upstream.plain_headers,
+        connect_s=own.upstream.connect_s,
+        first_event_s=own.upstream.first_event_s,
+    )
+    embedder: providers.Provider[Embedder] = providers.Singleton(
+        ChosenEmbedder,
+        place=providers.Selector(own.embedding, upstream=chosen.provided.base_url, nowhere=providers.Object(nowhere)),
+        at=upstream_embedder.provider,
+    )
+
     letta = providers.Singleton(
         LettaClient,
         own.letta.address,
@@ -188,6 +205,7 @@ class House(containers.DeclarativeContainer):
     models = providers.Singleton(
         ListModels,
         model=model,
+        embedder=embedder,
         named=own.catalog,
         aliases=own.aliases,
         windows_tokens=own.windows_tokens,
@@ -204,6 +222,7 @@ class House(containers.DeclarativeContainer):
         budget_chars=own.recall.budget_chars,
     )
     counting = providers.Singleton(Counting, tokens)
+    embed = providers.Singleton(Embed, embedder=embedder, models=models, counting=counting)
     compactor = providers.Singleton(Compactor, model=model, meter=meter)
     memory_tools = providers.Singleton(MemoryTools, memory=memory, remember=remember, meter=meter, clock=clock)
     embedded_agents: providers.Provider[AgentRuntime] = providers.Singleton(
@@ -300,12 +319,17 @@ class House(containers.DeclarativeContainer):
             turn_s=own.http.turn_s,
         ),
         closing=providers.List(
-            database.provided.aclose, index.provided.aclose, model.provided.aclose, agents.provided.aclose
+            database.provided.aclose,
+            index.provided.aclose,
+            embedder.provided.aclose,
+            model.provided.aclose,
+            agents.provided.aclose,
         ),
     )
     front_door = providers.Singleton(
         make_front_door,
         converse=converse,
+        embed=embed,
         models=models,
         agents=keep_agents,
         go_on=go_on,

@@ -25,6 +25,7 @@ from librarian.entrypoints.http.metrics import make_metrics_router
 from librarian.entrypoints.http.openai.background import Background
 from librarian.entrypoints.http.openai.chat import ChatEndpoint, Converse
 from librarian.entrypoints.http.openai.completions import CompletionsEndpoint
+from librarian.entrypoints.http.openai.embeddings import Embed, EmbeddingsEndpoint
 from librarian.entrypoints.http.openai.errors import (
     INVALID,
     Refusal,
@@ -60,6 +61,7 @@ NOT_ALLOWED = 405
 def make_front_door(
     *,
     converse: Converse,
+    embed: Embed,
     models: Models,
     agents: KeepAgents,
     go_on: GoOn,
@@ -103,6 +105,7 @@ def make_front_door(
         {
             "/v1/chat/completions": ChatEndpoint(converse, pace=pace, clock=clock, meter=meter),
             "/v1/completions": CompletionsEndpoint(converse, pace=pace, clock=clock, meter=meter),
+            "/v1/embeddings": EmbeddingsEndpoint(embed),
             "/v1/responses": ResponsesEndpoint(
                 converse,
                 read=read,
