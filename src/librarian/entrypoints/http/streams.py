@@ -40,6 +40,7 @@ class Reply:
         "_bodiless",
         "_debugging",
         "_extras",
+        "_ignored",
         "_send",
         "attended",
         "begun",
@@ -55,6 +56,7 @@ class Reply:
         self._bodiless = bodiless
         self._extras = [(b"x-request-id", visit.request_id.encode())]
         self.visit = visit
+        self._ignored: list[str] = []
         self._debugging = False
         self.attended: Attended | None = None
         self.begun = False
@@ -79,7 +81,11 @@ class Reply:
             self._extras.append((b"x-librarian-plan", began.plan.encode()))
 
     def ignored(self, names: Sequence[str]) -> None:
-        self._extras.append((b"x-librarian-ignored", ", ".join(names).encode()))
+        """In one header, however often it is said."""
+        self._ignored += names
+
+    def _named(self) -> list[Header]:
+        return [(b"x-librarian-ignored", ", ".join(self._ignored).encode())] if self._ignored else []
 
     async def say(self, frames: bytes, *, more: bool = True) -> None:
         if not self.begun:
@@ -115,7 +121,9 @@ class Reply:
             raise ClientDisconnect
 
     async def _begin(self, status: int, headers: list[Header]) -> None:
-        await self._send({"type": "http.response.start", "status": status, "headers": headers + self._extras})
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, *self._extras, *self._named()]}
+        )
         self.begun = True
         self.visit.status = status
 

@@ -215,7 +215,7 @@ def echoed(request: wire.ResponseRequest) -> Body:
         "truncation": request.truncation or "disabled",
         "usage": None,
         "user": request.user,
-        "metadata": _metadata(request.metadata),
+        "metadata": dict(request.metadata or {}),
     }
 
 
@@ -240,11 +240,6 @@ def _shown_format(wanted: wire.TextFormat) -> Body:
         shown |= {"name": wanted.name, "schema": schema, "strict": bool(wanted.strict)}
         shown |= {"description": wanted.description} if wanted.description else {}
     return shown
-
-
-def _metadata(sent: msgspec.Raw | msgspec.UnsetType) -> Body:
-    told = None if isinstance(sent, msgspec.UnsetType) else orjson.loads(bytes(sent))
-    return {str(name): str(value) for name, value in told.items()} if isinstance(told, dict) else {}
 
 
 def unfinished(body: Body) -> Body:

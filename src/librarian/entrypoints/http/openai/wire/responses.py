@@ -14,6 +14,7 @@ from librarian.domain.prompt import PLAIN_SAMPLING, Sampling
 from librarian.domain.transcript import Message, Role, Transcript
 from librarian.entrypoints.http.openai.wire.decoding import Passed, decoder, kept
 from librarian.entrypoints.http.openai.wire.items import Item, refuse, to_messages
+from librarian.entrypoints.http.openai.wire.json_schema import schema_of
 from librarian.entrypoints.http.openai.wire.sampling import Count, Labelled
 from librarian.entrypoints.http.openai.wire.tools import NamedChoice, Tool, to_tools
 
@@ -169,8 +170,8 @@ def _format(request: ResponseRequest) -> bytes | None:
         refuse(f"Invalid value: '{wanted.type}' is no format that is known here.", "text.format.type")
     if not wanted.name:
         refuse("Missing required parameter: 'text.format.name'.", "text.format.name", "missing_required_parameter")
-    schema = None if isinstance(wanted.schema, msgspec.UnsetType) else kept(wanted.schema, "text.format.schema")
-    if schema is None or not schema.startswith(b"{"):
+    schema = schema_of(wanted.schema, "text.format.schema")
+    if schema is None:
         raise InvalidRequest("The schema is not an object.", param="text.format.schema", code="invalid_type")
     described: dict[str, Any] = {"name": wanted.name, "schema": msgspec.Raw(schema)}
     described |= {"description": wanted.description} if wanted.description is not None else {}
