@@ -129,6 +129,8 @@ async def test_labels_lead_to_ones_own_blocks_and_nowhere_else(told):
 
     assert others == told.rows(f"SELECT * FROM block WHERE agent <> '{agent}' ORDER BY agent, position")  # noqa: S608
     assert {agent} == {row[0] for row in told.rows("SELECT agent FROM passage WHERE text = 'Mine.'")}
+    made = {row[0] for row in told.rows(f"SELECT label FROM block WHERE agent = '{agent}'")}  # noqa: S608  of ours
+    assert set() == made & {"", ".", "..", "../x", "/", "../human"}, "in the address of a server they lead elsewhere"
     assert [] == [leak for leak in told.leaks() if "canary" in leak.what]  # the names of agents, it brought along
 
 

@@ -117,8 +117,8 @@ def edited(edit: BlockEdit, blocks: Sequence[MemoryBlock]) -> tuple[MemoryBlock 
 
 
 def _check_label(label: str, blocks: int) -> None:
-    if not label or len(label) > LABEL_LIMIT_CHARS or not all(c.isalnum() or c in "_-." for c in label):
-        raise MemoryRefused("A label has 1 to 64 letters, digits, `_`, `-` or `.`.")
+    if not label.strip(".") or len(label) > LABEL_LIMIT_CHARS or not all(c.isalnum() or c in "_-." for c in label):
+        raise MemoryRefused("A label has 1 to 64 letters, digits, `_`, `-` or `.`, and not dots alone.")
     if blocks >= BLOCKS_PER_AGENT:
         raise MemoryRefused(f"There are {blocks} blocks already, and no more can be made.")
 
