@@ -76,7 +76,7 @@ BEGIN = (
     "INSERT INTO conversation (id, owner, principal, subject, template, key, head, created_at_s)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET head = excluded.head, template = excluded.template"
-    " WHERE conversation.head IS NULL"
+    " WHERE conversation.head IS NULL AND conversation.owner = excluded.owner"
 )
 TAKE_UP = "UPDATE conversation SET waiting = NULL, waiting_ids = NULL, told = ? WHERE id = ?"
 OWN = "SELECT 1 FROM conversation WHERE id = ? AND owner = ? AND template IN (?, '')"
