@@ -200,7 +200,7 @@ class Mansion:
             ]
             leaks += [
                 Leak(by, where, found, owners[found])
-                for found in IDS.findall(text)
+                for found in _ids(text)
                 if found in owners and found not in asked and not _may_name(by, owners[found])
             ]
             if where != "prompt" and (where, by) != ("log", None):
@@ -216,6 +216,7 @@ class Mansion:
     def _census(self) -> dict[str, Cell]:
         """Whose every conversation, turn and agent is, by the digits of its name."""
         cells = {(cell.principal, _subject(cell), cell.template): cell for cell in CELLS}
+        cells |= {(cell.principal, _subject(cell), ""): cell for cell in CELLS if cell.template == TEMPLATES[0]}
         found = self.rows("SELECT id, principal, subject, template FROM conversation")
         found += self.rows("SELECT id, principal, subject, template FROM agent")
         found += self.rows(
@@ -267,6 +268,11 @@ def said(answer: Answer) -> dict[str, Any]:
     """The answer, as the client sends it back."""
     message = answer.json["choices"][0]["message"]
     return {name: message[name] for name in ("role", "content", "tool_calls") if message.get(name)}
+
+
+def _ids(text: str) -> list[str]:
+    """As they stand there; items of responses have the name of their turn in front of their own."""
+    return [name for found in IDS.findall(text) for name in {found, found[:24]}]
 
 
 def _may_see(by: Cell | int | None, where: str, kind: Kind, cell: Cell) -> bool:

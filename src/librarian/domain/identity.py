@@ -80,8 +80,11 @@ def subject_of(principal: Principal, person: str | None) -> Owner | None:
 
 
 def may_see(principal: Principal, person: str | None, owner: Owner) -> bool:
-    """Whether what is `owner`'s may be shown. A key that may speak for others and names nobody sees its principal's."""
-    return principal.speaks_for(owner) if not person else owner == subject_of(principal, person)
+    """Whether what is `owner`'s may be shown. A key that may speak for others and names nobody sees its principal's,
+    unless it has to name somebody."""
+    if person or principal.requires_subject:
+        return owner == subject_of(principal, person)
+    return principal.speaks_for(owner)
 
 
 LONGEST_BYTES = 256

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
+import msgspec
 import orjson
 import structlog
 
@@ -15,8 +16,8 @@ from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.meter import Meter
 from librarian.application.shorten import Shorten
 from librarian.domain.conversation import TurnId
-from librarian.domain.errors import InvalidRequest, UnknownAnswer
-from librarian.domain.identity import owner_of
+from librarian.domain.errors import InvalidRequest, NotPermitted, UnknownAnswer
+from librarian.domain.identity import owner_of, subject_of
 from librarian.domain.transcript import Message, Role
 from librarian.domain.turn import Ignored, TextSpoken, ToolCalled, TurnBegan, TurnEnded, Usage
 from librarian.entrypoints.http.admission import Caller
@@ -108,8 +109,12 @@ class ResponsesEndpoint:
         self._meter = meter
 
     async def __call__(self, body: bytes, caller: Caller, reply: Reply) -> None:
-        """Raises InvalidRequest, UnknownAnswer, UnknownConversation, and what Converse raises."""
+        """Raises InvalidRequest, UnknownAnswer, UnknownConversation, NotPermitted, and what Converse raises."""
         request, ask, news = await self._read(wire.decode(body), body, caller, reply, PATH)
+        if subject_of(ask.principal, ask.person) is None:  # without memory: nothing is kept in anybody's name
+            if request.background:
+                raise NotPermitted("Responses in the background are kept for a person whom this key may speak for.")
+            request = msgspec.structs.replace(request, store=False)
         response = Response(request, news, self._clock)
         reply.last_words = response.failed
         if request.background:
