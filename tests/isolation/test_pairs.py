@@ -180,6 +180,25 @@ async def test_turns_and_passages_of_others_are_unknown_to_ones_own_agent(mansio
     assert [] == mansion.leaks()
 
 
+async def test_vectors_tell_of_nobody(mansion):
+    """Whatever was asked before by whomever: the same words, the same answer."""
+    asked = [{"model": "scripted", "input": words} for words in ("heirloom", [cell.cue for cell in CELLS])]
+    answers = [
+        [(await mansion.keep(tenant, "POST", "/v1/embeddings", body)).status for body in asked]
+        for tenant in range(TENANTS)
+    ]
+
+    assert 1 == len({str(told) for told in answers})
+    assert [] == mansion.leaks()
+
+
+async def test_no_room_is_left_out(mansion):
+    """One that is new is to be tried, here or beside this, before it is named."""
+    described = (await mansion.knock(None, "GET", "/openapi.json", None)).json
+
+    assert TRIED == described["paths"].keys()
+
+
 @pytest.mark.parametrize(
     "path",
     ["/", "/health", "/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json", "/v1/models", "/nothing"],
@@ -234,6 +253,19 @@ async def test_in_the_end_nothing_of_anybodys_was_shown_to_another(mansion):
 
     assert {"prompt", "log", "GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"} == where
     assert [] == mansion.leaks(since_the_last_look=False)
+
+
+TRIED = {
+    *("/", "/health", "/health/live", "/health/ready", "/metrics", "/v1/models", "/v1/models/{id}"),
+    *("/v1/chat/completions", "/v1/completions", "/v1/embeddings"),
+    *(f"/v1/responses{rest}" for rest in ("", "/compact", "/input_tokens", "/{response_id}")),
+    *(f"/v1/responses/{{response_id}}{rest}" for rest in ("/cancel", "/input_items")),
+    *(f"/v1/conversations{rest}" for rest in ("", "/{conversation_id}", "/{conversation_id}/items")),
+    "/v1/conversations/{conversation_id}/items/{item_id}",
+    *(f"/librarian/agents{rest}" for rest in ("", "/{agent}", "/{agent}/blocks", "/{agent}/blocks/{label}")),
+    *(f"/librarian/agents/{{agent}}{rest}" for rest in ("/passages", "/passages/{number}", "/abandoned")),
+    "/librarian/agents/{agent}/abandoned/{turn}",
+}
 
 
 async def _by_header(mansion, cell, name, header="x-librarian-conversation", **more):
