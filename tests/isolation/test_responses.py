@@ -98,7 +98,8 @@ def requests(own: Kept):
     yield from (("GET", at, b"", name), ("POST", at, {"metadata": {"of": "mine"}}, name), ("DELETE", at, b"", name))
     yield from (("GET", f"{at}/items", b"", name), ("POST", f"{at}/items", {"items": [message]}, name))
     yield "GET", f"{at}/items?after={own.items[0]}", b"", name
-    yield "POST", RESPONSES, hello | {"conversation": name}, name
+    for path in (RESPONSES, f"{RESPONSES}/input_tokens", f"{RESPONSES}/compact"):
+        yield "POST", path, hello | {"conversation": name}, name
     yield "POST", RESPONSES, hello | {"conversation": {"id": name}, "stream": True}, name
     for item in own.items:
         yield from (("GET", f"{at}/items/{item}", b"", name), ("DELETE", f"{at}/items/{item}", b"", name))
@@ -161,6 +162,19 @@ async def test_what_goes_on_from_ones_own_has_ones_own_in_view(empty, kept):
             asked = {"model": "librarian", "input": "What was I to keep?"} | more
             assert 200 == (await ask(empty, cell, "POST", RESPONSES, asked)).status
             assert {cell} == {whose for _, whose in canaries(repr(empty.model.prompts[cell][-1]))}
+
+    assert [] == empty.leaks()
+
+
+@pytest.mark.parametrize("without", [{"x-librarian-memory": "off"}, {"x-librarian-purpose": "task"}], ids=str)
+async def test_a_request_without_memory_goes_on_from_nothing_of_anothers(empty, kept, without):
+    """What it goes on from is shown to the model, though nothing is remembered."""
+    ben = next(cell for cell in FEW if cell.person == "ben" and cell.tenant == ADA.tenant)
+    for asker in (ben, TENANT, FEW[-1]):
+        for method, path, body, _ in requests(kept[ADA]):
+            if method == "POST" and path == RESPONSES:
+                answer = await ask(empty, asker, method, path, body, headers=without)
+                assert 404 == answer.status
 
     assert [] == empty.leaks()
 
