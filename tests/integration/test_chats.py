@@ -1,5 +1,6 @@
 """What clients do to a chat, and what must not come of it: each is short, and was found among many."""
 
+import asyncio
 from contextlib import aclosing
 from hashlib import sha256
 
@@ -9,6 +10,7 @@ from dependency_injector import providers
 from librarian.application.converse import Ask
 from librarian.application.replays import Attempt
 from librarian.container import House
+from librarian.domain.identity import LOCAL
 from librarian.domain.transcript import Transcript, assistant, user
 from librarian.domain.turn import TextSpoken, TurnEnded
 from librarian.settings import Settings
@@ -70,3 +72,19 @@ async def test_a_window_is_not_shown_what_its_client_goes_another_way_than(house
 
     told = model.prompts[-1].system
     assert [True, False, False] == [f">The garden has {what}." in told for what in ("roses", "lilies", "weeds")]
+
+
+async def test_who_waited_for_a_seat_and_found_another_tip_does_not_take_its_thread(tmp_path, model):
+    """It holds the thread of the tip that there was before, or none: others may find the new one free."""
+    house = House(settings=Settings(_env_file=None, data_dir=tmp_path, pool={"seats": 1}))
+    house.model.override(providers.Object(model))
+    known = [user("Hello."), assistant("Good day."), user("Go on.")]
+    async with house.leases().hold(LOCAL.id, None):
+        first = asyncio.ensure_future(taken(house, *known))
+        later = asyncio.ensure_future(taken(house, *known, assistant("Indeed."), user("And then?")))
+        while house.pool().waiting < 2:  # noqa: ASYNC110  the pool is pure: it has no event for it
+            await asyncio.sleep(0)
+    plans = [(await events)[0].plan for events in (first, later)]
+    await house.lifetime().aclose()
+
+    assert ["Rebuild", "Branch"] == plans

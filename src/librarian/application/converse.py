@@ -157,9 +157,11 @@ class Converse:
                 conversation = await self._reconcile(reading, agent, place)
                 thread = _thread(conversation, reading, line=ask.line)
                 async with self._leases.hold(ask.principal.id, thread, line=ask.line) as held:
-                    if held.waited:
-                        conversation = await self._reconcile(reading, agent, place)  # it may have moved meanwhile
-                    plan = conversation.plan(reading, engaged=held.beside)
+                    beside = held.beside
+                    if held.waited:  # it may have moved meanwhile, maybe to a thread that is not the one held
+                        conversation = await self._reconcile(reading, agent, place)
+                        beside = beside or _thread(conversation, reading, line=ask.line) != thread
+                    plan = conversation.plan(reading, engaged=beside)
                     mode = self._mode(ask, entry)
                     turn = TurnId(f"turn_{self._ids.new()}")
                     at_s = self._clock.now_s()
