@@ -30,6 +30,48 @@ Feature: Conversations
       When Ada asks "What is new?", repeating all that went before
       Then the librarian was shown each message of the chat once, in order
 
+  Rule: A chat that is copied leaves the first alone
+
+    # Which conversation it is, is settled before the backend is asked.
+    @embedded
+    Scenario: A cloned chat
+      Given Ada's client calls the chat "one"
+      And Ada has told her librarian "My cat is called Bertrand."
+      When Ada's client copies the chat and calls the copy "two"
+      And in the copy, Ada asks "What is my cat called?"
+      Then the copy is a conversation of its own
+      And the librarian was shown each message of the copy once, in order
+      When Ada asks "And what is new?", repeating all that went before
+      Then the librarian was shown each message of the chat once, in order
+      And it is the same conversation
+
+  Rule: A client may show less than all
+
+    # Which conversation it is, is settled before the backend is asked.
+    @embedded
+    Scenario: A chat whose beginning is no longer sent
+      Given Ada's client calls the chat "one"
+      And Ada has told her librarian "The code of the gate is 4711."
+      And Ada has gone on with "It is a fine day."
+      When Ada's client no longer sends how the chat began
+      And Ada asks "What is the code of the gate?"
+      Then the librarian was shown each message of the chat once, in order
+      And the librarian was told "The code of the gate is 4711."
+      And it is the same conversation
+
+  Rule: A client may ask for several answers
+
+    # Letta's turns are taken one after the other, each of several seconds: see tests/letta.
+    @http @embedded
+    Scenario: She goes on from the second
+      Given a language model that says "Red."
+      And a language model that says "Green."
+      And a language model that says "Blue."
+      When Ada asks "Which colour?" and wants 3 answers
+      And Ada goes on from the second with "Why?"
+      Then the librarian was shown each message of the chat once, in order
+      And it is the same conversation
+
   Rule: The client's own instructions reach the librarian
 
     Scenario: A system message

@@ -28,3 +28,16 @@ Feature: Tools
     And the librarian has noted "Ada is in Paris"
     When the tool answers "sunny", and the model says "It is sunny."
     Then the answer speaks of "sunny"
+
+  # Their order is settled before the backend is asked.
+  @embedded
+  Scenario: Results in any order
+    Given a language model that asks the client's tool "get_weather" about "Paris" and about "Oslo"
+    When Ada asks "How is the weather in Paris and in Oslo?", with the tool "get_weather"
+    And the tools answer "rain" and then "sunny", the last call first, and the model says "It differs."
+    Then the answer speaks of "differs"
+    And the librarian knows what came of each call
+    When Ada's client has put the results in order
+    And Ada asks "Are you sure?", with the tool "get_weather"
+    Then the librarian knows what came of each call
+    And it is the same conversation

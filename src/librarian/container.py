@@ -18,9 +18,11 @@ from librarian.adapters.letta.runtime import LettaAgents
 from librarian.adapters.letta.tooling import Tooling
 from librarian.adapters.pooling.local import LocalLeases
 from librarian.adapters.recall.fts import FtsIndex
+from librarian.adapters.sql.answers import SqlAnswers
 from librarian.adapters.sql.conversations import SqlConversations
 from librarian.adapters.sql.database import Database
 from librarian.adapters.sql.health import StoreHealth
+from librarian.adapters.sql.lines import SqlLines
 from librarian.adapters.sql.memory import SqlMemory
 from librarian.adapters.sql.register import SqlRegister
 from librarian.adapters.sql.threads import SqlThreads
@@ -31,27 +33,35 @@ from librarian.adapters.tokens.health import TokenHealth
 from librarian.adapters.upstream.chat import UpstreamModel
 from librarian.adapters.upstream.chosen import ChosenModel
 from librarian.adapters.upstream.discovery import find_local
+from librarian.adapters.upstream.embedder import ChosenEmbedder, UpstreamEmbedder, nowhere
 from librarian.adapters.upstream.health import UpstreamHealth
 from librarian.adapters.upstream.offline import OfflineModel
 from librarian.application.admit import Admit
 from librarian.application.bootstrap import Bootstrap
 from librarian.application.converse import Converse
 from librarian.application.diagnose import Diagnose
+from librarian.application.embed import Embed
 from librarian.application.engine.compactor import Compactor
 from librarian.application.engine.context import Contexts
 from librarian.application.engine.counting import Counting
 from librarian.application.engine.host import EmbeddedHost
 from librarian.application.engine.memory_tools import MemoryTools
 from librarian.application.engine.runtime import EmbeddedAgents
+from librarian.application.go_on import GoOn
 from librarian.application.keep_agents import KeepAgents
+from librarian.application.keep_answers import KeepAnswers
+from librarian.application.keep_conversations import KeepConversations
 from librarian.application.lifetime import Lifetime
 from librarian.application.list_models import ListModels
 from librarian.application.ports.administration import AgentHost, AgentRegister
 from librarian.application.ports.agents import AgentRuntime
+from librarian.application.ports.answers import AnswerStore
 from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.conversations import ConversationStore
+from librarian.application.ports.embedder import Embedder
 from librarian.application.ports.keys import ForwardedIdentity, KeyStore
 from librarian.application.ports.leases import Leases
+from librarian.application.ports.lines import Lines
 from librarian.application.ports.memory import MemoryStore
 from librarian.application.ports.meter import Meter
 from librarian.application.ports.models import LanguageModel
@@ -62,6 +72,7 @@ from librarian.application.reconcile import Reconcile
 from librarian.application.recover import Recover
 from librarian.application.remember import Remember
 from librarian.application.replays import Replays
+from librarian.application.shorten import Shorten
 from librarian.domain.mode import ModeSelector
 from librarian.domain.pool import AgentPool
 from librarian.entrypoints.http.app import make_front_door
@@ -120,6 +131,20 @@ class House(containers.DeclarativeContainer):
         offline=offline.provider,
     )
     own_model: providers.Provider[LanguageModel] = providers.Callable(ChosenModel.itself, chosen)
+
+    upstream_embedder: providers.Provider[Embedder] = providers.Factory(
+        UpstreamEmbedder,
+        api_key=own.upstream.secret,
+        model=own.upstream.embedding_model,
+        headers=own.upstream.plain_headers,
+        connect_s=own.upstream.connect_s,
+        first_event_s=own.upstream.first_event_s,
+    )
+    embedder: providers.Provider[Embedder] = providers.Singleton(
+        ChosenEmbedder,
+        place=providers.Selector(own.embedding, upstream=chosen.provided.base_url, nowhere=providers.Object(nowhere)),
+        at=upstream_embedder.provider,
+    )
 
     letta = providers.Singleton(
         LettaClient,
@@ -180,6 +205,7 @@ class House(containers.DeclarativeContainer):
     models = providers.Singleton(
         ListModels,
         model=model,
+        embedder=embedder,
         named=own.catalog,
         aliases=own.aliases,
         windows_tokens=own.windows_tokens,
@@ -196,15 +222,15 @@ class House(containers.DeclarativeContainer):
         budget_chars=own.recall.budget_chars,
     )
     counting = providers.Singleton(Counting, tokens)
+    embed = providers.Singleton(Embed, embedder=embedder, models=models, counting=counting)
+    compactor = providers.Singleton(Compactor, model=model, meter=meter)
     memory_tools = providers.Singleton(MemoryTools, memory=memory, remember=remember, meter=meter, clock=clock)
     embedded_agents: providers.Provider[AgentRuntime] = providers.Singleton(
         EmbeddedAgents,
         model=model,
         memory=memory,
         tools=memory_tools,
-        contexts=providers.Singleton(
-            Contexts, counting=counting, compactor=providers.Singleton(Compactor, model=model, meter=meter)
-        ),
+        contexts=providers.Singleton(Contexts, counting=counting, compactor=compactor),
         counting=counting,
         most_steps=own.engine.most_steps,
     )
@@ -260,6 +286,13 @@ class House(containers.DeclarativeContainer):
         clock=clock,
         ids=ids,
     )
+    answers: providers.Provider[AnswerStore] = providers.Singleton(SqlAnswers, database=database)
+    lines: providers.Provider[Lines] = providers.Singleton(SqlLines, database=database)
+    go_on = providers.Singleton(GoOn, conversations=conversations, answers=answers, lines=lines)
+    keep_answers = providers.Singleton(KeepAnswers, answers=answers)
+    keep_conversations = providers.Singleton(
+        KeepConversations, lines=lines, conversations=conversations, index=index, clock=clock, ids=ids
+    )
     admit = providers.Singleton(Admit, keys=keys, forwarded=forwarded)
     diagnose = providers.Singleton(
         Diagnose,
@@ -286,14 +319,23 @@ class House(containers.DeclarativeContainer):
             turn_s=own.http.turn_s,
         ),
         closing=providers.List(
-            database.provided.aclose, index.provided.aclose, model.provided.aclose, agents.provided.aclose
+            database.provided.aclose,
+            index.provided.aclose,
+            embedder.provided.aclose,
+            model.provided.aclose,
+            agents.provided.aclose,
         ),
     )
     front_door = providers.Singleton(
         make_front_door,
         converse=converse,
+        embed=embed,
         models=models,
         agents=keep_agents,
+        go_on=go_on,
+        shorten=providers.Singleton(Shorten, models=models, counting=counting, compactor=compactor),
+        answers=keep_answers,
+        conversations=keep_conversations,
         diagnose=diagnose,
         admit=admit,
         render_metrics=providers.Selector(

@@ -75,6 +75,9 @@ class Upstream(Part):
     base_url: Address = Field(default=None, description="Where it is, with /v1. Empty: a local server is looked for.")
     api_key: Key = Field(default=None, description="Its key. OPENAI_API_KEY is read, too.")
     model: str | None = Field(default=None, description="The model behind `librarian`. Empty: the first one listed.")
+    embedding_model: str | None = Field(
+        default=None, description="The model that makes vectors for `librarian`. Empty: the first one listed."
+    )
     discover: bool = Field(default=True, description="Look for a local server where no address is given.")
     connect_s: Seconds = Field(default=5.0, description="How long to wait for a connection.")
     first_event_s: Seconds = Field(default=300.0, description="How long to wait for the first sign of an answer.")
@@ -317,6 +320,11 @@ class Settings(BaseSettings):
     def backend(self) -> Literal["letta", "embedded"]:
         """Where agents live."""
         return "letta" if self.letta.base_url is not None else "embedded"
+
+    @property
+    def embedding(self) -> Literal["upstream", "nowhere"]:
+        """Where vectors are made. Letta makes none for others; a server next to it is used where it is named."""
+        return "upstream" if self.backend == "embedded" or self.upstream.base_url is not None else "nowhere"
 
     @property
     def tools_watched(self) -> bool:

@@ -339,6 +339,20 @@ async def test_the_newest_turns_that_said_the_same_are_found(store):
     assert [] == list(await store.saying(turns[0].id, new_digest(), 3))
 
 
+async def test_the_past_of_a_turn_is_told_from_its_beginning_to_its_owner_alone(store):
+    first = await settled(store, new_conversation())
+    second = await settled(store, first, names=("a", "b"))
+    other = await settled(store, first)
+
+    conversation, turns = await store.past(second.known.id, ADA.id)
+    _, last = await store.past(second.known.id, ADA.id, most=1)
+    assert first.id == conversation
+    assert [first.known.id, second.known.id] == [turn.id for turn in turns]
+    assert [(("a", "b"), second.known.id)] == [(turn.names, turn.id) for turn in last]
+    assert await store.past(other.known.id, BEN.id) is None
+    assert await store.past(TurnId("turn_unknown"), ADA.id) is None
+
+
 async def test_a_path_leads_upwards_with_all_that_was_new_in_it(store):
     seed, results = (user("Before."), assistant("Long ago.")), (Message(Role.TOOL, "42", answers="call_1"),)
     call = assistant("", (ToolCall("call_1", "look", "{}"),))
@@ -349,9 +363,9 @@ async def test_a_path_leads_upwards_with_all_that_was_new_in_it(store):
     numbers = [turn.known.number for turn in (third, second, first)]
 
     path = [
-        PastTurn(numbers[0], (), (user("My cat is called Bertrand."),), assistant("Noted.")),
-        PastTurn(numbers[1], (), results, assistant("It is 42.")),
-        PastTurn(numbers[2], seed, (user("Look."),), call),
+        PastTurn(numbers[0], (), (user("My cat is called Bertrand."),), assistant("Noted."), third.known.id),
+        PastTurn(numbers[1], (), results, assistant("It is 42."), second.known.id),
+        PastTurn(numbers[2], seed, (user("Look."),), call, first.known.id),
     ]
     assert path == [
         replace(turn, seed=tuple(turn.seed), heard=tuple(turn.heard)) for turn in await store.path(numbers[0], 9)

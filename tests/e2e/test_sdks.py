@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.e2e.gateway import Gateway
+from tests.scripted.server import vector
 
 ROOT = Path(__file__).parents[2]
 SDKS = [ROOT / name / "bin" / "python" for name in (".venv-openai2", ".venv-openai3")]
@@ -27,6 +28,22 @@ if how == "whole":
 else:
     for chunk in client.chat.completions.create(**ask, stream=True):
         print(chunk.choices[0].delta.content or "", end="")
+"""
+
+
+VECTORS = """\
+import json, sys
+from openai import NotFoundError, OpenAI
+client = OpenAI(base_url=sys.argv[1], api_key="none", max_retries=0)
+read = [
+    client.embeddings.create(model="librarian", input=["a", "b"]),
+    client.embeddings.create(model="nomic-embed-text", input=[[1, 2]], encoding_format="float"),
+]
+try:
+    client.embeddings.create(model="nobody", input="a")
+except NotFoundError as error:
+    refused = [error.code, error.param]
+print(json.dumps([[[one.embedding for one in each.data], each.usage.total_tokens] for each in read] + [refused]))
 """
 
 
@@ -54,6 +71,22 @@ def test_it_remembers_across_chats_and_a_kill(gateway, python, how):
     gateway.start()
 
     assert "Bertrand" in said(python, gateway, how, "What is my cat called?")
+
+
+@pytest.mark.parametrize("python", SDKS, ids=["2.x", "3.x"])
+def test_vectors_are_read(tmp_path, scripted_model, python):
+    scripted_model.listed["data"].append({"id": "nomic-embed-text"})
+    gateway = Gateway(tmp_path, UPSTREAM__BASE_URL=scripted_model.base_url)
+    command = [python, "-c", VECTORS, gateway.base_url]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    gateway.kill()
+
+    assert "" == run.stderr
+    packed, plain, refused = json.loads(run.stdout)
+    assert [pytest.approx(vector("a")), pytest.approx(vector("b"))] == packed[0]
+    assert [[vector("[1, 2]")], 1] == plain
+    assert (2, ["model_not_found", "model"]) == (packed[1], refused)
+    assert ["nomic-embed-text"] * 2 == [asked["model"] for asked in scripted_model.embedded]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")

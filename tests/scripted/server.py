@@ -222,6 +222,10 @@ class ScriptedServer(Script):
         """What it says in every reply."""
         self.listings = 0
         """How often it was asked for its models."""
+        self.embedded: list[dict[str, Any]] = []
+        """What it was asked to make vectors of, in order."""
+        self.embeddings: deque[tuple[int, Any]] = deque()
+        """What POST /embeddings says, a status and JSON, before it makes vectors as it should."""
         self._port = port
         self._rules: list[tuple[Rule, Answer]] = []
         self._arrived = threading.Condition()
@@ -268,7 +272,7 @@ class ScriptedServer(Script):
         app.on_response_prepare.append(self._dress)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/v1/embeddings", _embeddings)
+        app.router.add_post("/v1/embeddings", self._embed)
         app.router.add_get("/", self._greet)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01, access_log=None)
         await runner.setup()
@@ -300,6 +304,18 @@ class ScriptedServer(Script):
         if self._answers:
             return self._answers.popleft()
         return next((answer for rule, answer in self._rules if rule(asked)), _echo)
+
+    async def _embed(self, request: web.Request) -> web.StreamResponse:
+        """Eight numbers for each text, the same each time."""
+        body = json.loads(await request.read())
+        self.embedded.append(body)
+        if self.embeddings:
+            status, said = self.embeddings.popleft()
+            return web.json_response(said, status=status)
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        data = [{"object": "embedding", "index": at, "embedding": vector(str(text))} for at, text in enumerate(texts)]
+        usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
+        return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
     async def _models(self, _: web.Request) -> web.StreamResponse:
         self.listings += 1
@@ -392,16 +408,7 @@ async def _begin(
     return reply
 
 
-async def _embeddings(request: web.Request) -> web.StreamResponse:
-    """Eight numbers for each text, the same each time."""
-    body = json.loads(await request.read())
-    texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
-    data = [{"object": "embedding", "index": at, "embedding": _vector(str(text))} for at, text in enumerate(texts)]
-    usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
-    return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
-
-
-def _vector(text: str) -> list[float]:
+def vector(text: str) -> list[float]:
     numbers = [byte - 127.5 for byte in sha256(text.encode()).digest()[:8]]
     length = sum(number * number for number in numbers) ** 0.5
     return [number / length for number in numbers]

@@ -98,12 +98,58 @@ def model_thinks(world, thought, words):
     world.model.acts.append([Reasoned((thought,)), TextSpoken((words,)), ended()])
 
 
+@then("the librarian was shown each message of the copy once, in order")
+def copy_shown_once(world):
+    shown_once(world, "copy")
+
+
 @then("the librarian was shown each message of the chat once, in order")
-def shown_once(world):
-    chat = world.chat("Ada").messages
+def shown_once(world, name="first"):
+    chat = world.chat("Ada", name).messages
     sent = chat[:-1] if chat[-1].role is Role.ASSISTANT else chat
     shown = [message for message in world.model.prompts[-1].messages if not _hidden(message, sent)]
     assert [(m.role, m.text) for m in sent] == [(m.role, m.text) for m in shown]
+
+
+@given(parsers.parse('{person:w}\'s client calls the chat "{name}"'))
+def names_the_chat(world, person, name):
+    world.chat(person).name = name
+
+
+@when(parsers.parse('{person:w}\'s client copies the chat and calls the copy "{name}"'))
+def copies_the_chat(world, person, name):
+    copy = world.chat(person, "copy")
+    copy.messages = list(world.chat(person).messages)
+    copy.name = name
+
+
+@when(parsers.parse('in the copy, {person:w} asks "{text}"'))
+def asks_in_the_copy(world, person, text):
+    world.tell(person, text, chat="copy")
+
+
+@when(parsers.parse("{person:w}'s client no longer sends how the chat began"))
+def cuts_the_chat(world, person):
+    del world.chat(person).messages[:2]
+
+
+@when(parsers.parse('{person:w} asks "{text}" and wants {number:d} answers'))
+def asks_for_several(world, person, text, number):
+    world.tell(person, text, n=number)
+    assert number == len(set(world.answer.choices))
+
+
+@when(parsers.parse('{person:w} goes on from the second with "{text}"'))
+def goes_on_from_the_second(world, person, text):
+    chat = world.chat(person)
+    chat.messages[-1] = chat.messages[-1]._replace(text=world.answer.choices[1])
+    world.tell(person, text)
+
+
+@then("the copy is a conversation of its own")
+def copy_is_its_own(world):
+    (copy,) = world.chat("Ada", "copy").conversations
+    assert copy not in (None, *world.chat("Ada").conversations)
 
 
 @then("it is the same conversation")

@@ -48,3 +48,34 @@ def tool_answers(world, result, words):
     (call,) = world.answer.calls
     world.send("Ada", Message(Role.TOOL, result, answers=call.id), tools=[WEATHER])
     assert world.answer.refused is None
+
+
+@given(parsers.parse('a language model that asks the client\'s tool "{name}" about "{one}" and about "{other}"'))
+def calls_twice(world, name, one, other):
+    both = [ToolCalled(index, f"call_{index}", name, _place(place)) for index, place in enumerate((one, other))]
+    world.model.acts.append([*both, ended(StopReason.TOOL_CALLS)])
+
+
+@when(parsers.parse('the tools answer "{last}" and then "{first}", the last call first, and the model says "{words}"'))
+def tools_answer_the_other_way(world, last, first, words):
+    world.model.acts.append([TextSpoken((words,)), ended()])
+    one, other = world.answer.calls
+    results = [Message(Role.TOOL, last, answers=other.id), Message(Role.TOOL, first, answers=one.id)]
+    world.send("Ada", *results, tools=[WEATHER])
+    assert world.answer.refused is None
+
+
+@when("Ada's client has put the results in order")
+def results_in_order(world):
+    messages = world.chat("Ada").messages
+    (at, *_) = [at for at, message in enumerate(messages) if message.role is Role.TOOL]
+    messages[at], messages[at + 1] = messages[at + 1], messages[at]
+
+
+@then("the librarian knows what came of each call")
+def knows_results(world):
+    shown = world.model.prompts[-1].messages
+    asked = {call.id: json.loads(call.arguments).get("place") for message in shown for call in message.calls}
+    told = {asked.get(message.answers): message.text for message in shown if message.role is Role.TOOL}
+    assert "sunny" in told["Paris"]
+    assert "rain" in told["Oslo"]

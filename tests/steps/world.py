@@ -37,6 +37,7 @@ class Answer:
 
     text: str = ""
     pieces: list[str] = field(default_factory=list)
+    choices: list[str] = field(default_factory=list)
     calls: tuple[ToolCall, ...] = ()
     conversation: str | None = None
     finish: str | None = None
@@ -47,10 +48,11 @@ class Answer:
 
 @dataclass
 class Chat:
-    """As a client keeps it."""
+    """As a client keeps it. `name`: what it calls it, if it says so."""
 
     messages: list[Message] = field(default_factory=list)
     conversations: list[str | None] = field(default_factory=list)
+    name: str | None = None
 
 
 class World:
@@ -114,29 +116,60 @@ class World:
         tools: Sequence[ToolSpec] = (),
         stream: bool = False,
         usage: bool = False,
+        **how: Any,
     ) -> Answer:
+        """`how`: what else stands in the Ask, or, through the official SDK, in the request."""
         at = self.chat(person, chat)
         at.messages += news
-        system = [Message(Role.SYSTEM, self.system[person])] if person in self.system else []
-        spoken = [*system, *at.messages]
         if self._http:
-            self.answer = self._through_the_sdk(person, spoken, model, tools, stream=stream, usage=usage)
+            spoken = self.spoken(person, chat)
+            self.answer = self._through_the_sdk(person, spoken, model, tools, stream=stream, usage=usage, **how)
         else:
-            self.answer = self.run(self._through_the_ports(person, spoken, model, tools))
+            self.answer = self.run(self.asked(person, chat, model, tools, **how))
         at.conversations.append(self.answer.conversation)
         if self.answer.refused is None:
             at.messages.append(assistant(self.answer.text, self.answer.calls))
         return self.answer
 
+    def spoken(self, person: str, chat: str = "first") -> list[Message]:
+        """All that the client sends."""
+        system = [Message(Role.SYSTEM, self.system[person])] if person in self.system else []
+        return [*system, *self.chat(person, chat).messages]
+
+    async def asked(
+        self,
+        person: str,
+        chat: str = "first",
+        model: str = "librarian",
+        tools: Sequence[ToolSpec] = (),
+        **how: Any,
+    ) -> Answer:
+        """What a chat has come to, asked through the ports."""
+        named = {"conversation": self.chat(person, chat).name} | how
+        return await self._through_the_ports(person, self.spoken(person, chat), model, tools, **named)
+
+    async def broken_off(self, person: str, **how: Any) -> Answer:
+        """What a client was told that left before the last frame."""
+        return await self.asked(person, leaving=True, **how)
+
     async def at_once(self, person: str, texts: Sequence[str]) -> list[Answer]:
         return await asyncio.gather(*(self._through_the_ports(person, [user(text)], "librarian", ()) for text in texts))
 
     async def _through_the_ports(
-        self, person: str, spoken: Sequence[Message], model: str, tools: Sequence[ToolSpec]
+        self,
+        person: str,
+        spoken: Sequence[Message],
+        model: str,
+        tools: Sequence[ToolSpec],
+        *,
+        leaving: bool = False,
+        **how: Any,
     ) -> Answer:
+        """`leaving`: at the last frame."""
         answer, collected = Answer(), Collected()
+        asked = {"model": model, "transcript": Transcript(spoken), "person": person, "tools": ClientTools(tools)} | how
         try:
-            ask = Ask(model=model, transcript=Transcript(spoken), person=person, tools=ClientTools(tools), whole=True)
+            ask = Ask(**asked, whole=True)
             async with aclosing(self.house.converse()(ask)) as events:
                 async for event in events:
                     match event:
@@ -147,6 +180,8 @@ class World:
                             answer.pieces += fragments
                         case ToolCalled():
                             collected.call(event)
+                        case TurnEnded() if leaving:
+                            break
                         case TurnEnded():
                             answer.finish, answer.usage = event.reason, event.usage
         except LibrarianError as error:
@@ -164,9 +199,10 @@ class World:
         *,
         stream: bool,
         usage: bool,
+        **how: Any,
     ) -> Answer:
         answer = Answer()
-        request: dict[str, Any] = {"model": model, "messages": [_wire(m) for m in spoken], "user": person}
+        request: dict[str, Any] = {"model": model, "messages": [_wire(m) for m in spoken], "user": person} | how
         if tools:
             request["tools"] = [_tool(spec) for spec in tools]
         with openai.OpenAI(base_url=f"{self._served()}/v1", api_key="none", max_retries=0) as client:
@@ -253,6 +289,7 @@ def _tool(spec: ToolSpec) -> dict[str, Any]:
 
 def _read(completion: Any, answer: Answer) -> None:
     choice = completion.choices[0]
+    answer.choices = [one.message.content or "" for one in completion.choices]
     answer.text = choice.message.content or ""
     answer.pieces = [answer.text]
     answer.finish = choice.finish_reason

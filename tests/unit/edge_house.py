@@ -15,6 +15,7 @@ from librarian.adapters.keys.configured import ConfiguredKeys
 from librarian.adapters.keys.forwarded import OpenWebUiIdentity
 from librarian.application.admit import Admit
 from librarian.application.diagnose import Diagnosis
+from librarian.application.ports.embedder import Vectors
 from librarian.application.ports.health import Finding
 from librarian.domain.catalog import SHIPPED, Catalog, ModelCard
 from librarian.domain.conversation import ConversationId, TurnId
@@ -110,7 +111,16 @@ class Fixtures:
     findings: tuple[Finding, ...] = (Finding("store", well=True, detail="fine"),)
     cards: Sequence[ModelCard] = (ModelCard("qwen/qwen3:8b", created_s=1_600_000_000),)
     trouble: LibrarianError | Exception | None = None
+    wanted: list[Any] = field(default_factory=list)
+    vector: Sequence[float] = (0.25, -1.5)
     agents: Any = None
+    kept: Any = None
+
+    async def embed(self, wanted):
+        if self.trouble is not None:
+            raise self.trouble
+        self.wanted.append(wanted)
+        return Vectors([self.vector] * len(wanted.texts), 2 * len(wanted.texts))
 
     async def models(self):
         if self.trouble is not None:
@@ -125,8 +135,13 @@ def front_door(fixtures: Fixtures, *, secret: str | None = None, **choices: Any)
     return make_front_door(
         **{
             "converse": fixtures.converse,
+            "embed": fixtures.embed,
             "models": fixtures.models,
             "agents": fixtures.agents,
+            "go_on": fixtures.kept,
+            "shorten": fixtures.kept,
+            "answers": fixtures.kept,
+            "conversations": fixtures.kept,
             "diagnose": fixtures.diagnose,
             "admit": admit(secret),
             "render_metrics": lambda: b"# nothing\n",

@@ -14,6 +14,7 @@ from librarian.entrypoints.http.openai.errors import ROWS
 from librarian.entrypoints.http.openai.schema import REQUESTS
 from librarian.entrypoints.http.openai.wire.chat import ChatRequest
 from librarian.entrypoints.http.openai.wire.completions import CompletionRequest
+from librarian.entrypoints.http.openai.wire.embeddings import EmbeddingRequest
 from librarian.settings import Settings
 from scripts.config_example import example
 
@@ -97,7 +98,7 @@ def test_every_error_is_documented_with_its_status_and_code():
     assert {(str(row.status), row.type, row.code or "") for row in ROWS.values()} <= set(rows)
 
 
-@pytest.mark.parametrize("shape", [ChatRequest, CompletionRequest])
+@pytest.mark.parametrize("shape", [ChatRequest, CompletionRequest, EmbeddingRequest])
 def test_every_parameter_is_documented(shape):
     text = words("api.md")
 

@@ -12,7 +12,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from librarian.domain.conversation import ConversationId, TurnId
-from librarian.domain.turn import Collected, StopReason, TextSpoken, ToolCalled, TurnBegan, TurnEnded, Usage
+from librarian.domain.turn import Collected, Likelihood, StopReason, TextSpoken, ToolCalled, TurnBegan, TurnEnded, Usage
 from librarian.entrypoints.http.openai.chat import Chunks
 from librarian.entrypoints.http.openai.chat import Completion as Whole
 from librarian.entrypoints.http.openai.completions import Texts
@@ -51,6 +51,37 @@ def collected(events):
         else:
             said.call(event)
     return said
+
+
+def with_likelihoods(said, likelihoods):
+    said.likelihoods.extend(likelihoods)
+    return said
+
+
+LIKELY = Likelihood("A\u2028", -0.25, "A\u2028".encode(), (Likelihood("B", -1.5, b"B"),))
+LIKELY_SHOWN = {
+    "token": "A\u2028",
+    "logprob": -0.25,
+    "bytes": [65, 226, 128, 168],
+    "top_logprobs": [{"token": "B", "logprob": -1.5, "bytes": [66]}],
+}
+
+
+def test_how_likely_tokens_were_stands_beside_them():
+    spoken_so = [TextSpoken(["A", "\u2028"], [LIKELY]), TextSpoken(["."])]
+    frames = written(spoken_so, TurnEnded(StopReason.LENGTH, Usage(1, 1)), with_usage=False).decode()
+    chunks = [json.loads(line.removeprefix("data: ")) for line in frames.splitlines() if line[:7] == "data: {"]
+    shown = [(chunk["choices"][0]["delta"].get("content"), chunk["choices"][0]["logprobs"]) for chunk in chunks]
+
+    said = {"content": [LIKELY_SHOWN], "refusal": None}
+    assert [("", None), ("A\u2028", said), (".", None), (None, None)] == shown
+
+
+def test_how_likely_tokens_were_is_told_of_a_whole_reply():
+    said = with_likelihoods(collected([TextSpoken(["A\u2028"])]), [LIKELY])
+    reply = json.loads(whole("m", 1, said, TurnEnded(StopReason.END_OF_TURN, Usage(1, 2))))
+
+    assert {"content": [LIKELY_SHOWN], "refusal": None} == reply["choices"][0]["logprobs"]
 
 
 def stream(content, cast_to):

@@ -18,6 +18,8 @@ SPECIMENS = [
     errors.AddressRefused("Not from there."),
     errors.UnknownConversation("conv_1"),
     errors.UnknownTurn("turn_1"),
+    errors.NotPermitted("Not with this key."),
+    errors.UnknownAnswer("resp_1"),
     errors.ConversationEngaged(3.0),
     errors.IdempotencyMismatch(),
     errors.UnknownModel("nobody"),

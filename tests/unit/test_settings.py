@@ -43,6 +43,7 @@ CHOSEN = {
     "LIBRARIAN_UPSTREAM__API_KEY": ("sk-1", SecretStr("sk-1")),
     "LIBRARIAN_UPSTREAM__MODEL": ("llama", "llama"),
     "LIBRARIAN_UPSTREAM__DISCOVER": ("false", False),
+    "LIBRARIAN_UPSTREAM__EMBEDDING_MODEL": ("nomic-embed-text", "nomic-embed-text"),
     "LIBRARIAN_UPSTREAM__CONNECT_S": ("1.5", 1.5),
     "LIBRARIAN_UPSTREAM__FIRST_EVENT_S": ("1.5", 1.5),
     "LIBRARIAN_UPSTREAM__IDLE_S": ("1.5", 1.5),

@@ -75,8 +75,10 @@ def test_parts_that_are_no_text_are_kept_beside_it():
     assert {"type": "file", "file": {"file_id": "file-1"}} == json.loads(file.content)
 
 
-def test_an_empty_text_is_a_text():
-    assert "" == said({"role": "user", "content": ""}).text
+@pytest.mark.parametrize("role", ["user", "system", "developer"])
+@pytest.mark.parametrize("content", ["", []])
+def test_an_empty_text_is_a_text(role, content):
+    assert "" == said({"role": role, "content": content}).text
 
 
 @pytest.mark.parametrize("content", [{}, {"content": None}, {"content": []}, {"content": ""}])
@@ -158,7 +160,13 @@ def test_the_smaller_limit_counts_and_both_pass():
 
 @pytest.mark.parametrize(
     ("wanted", "structured"),
-    [(None, False), ({"type": "text"}, False), ({"type": "json_object"}, True), ({"type": "json_schema"}, True)],
+    [
+        (None, False),
+        ({"type": "text"}, False),
+        ({"type": "json_object"}, True),
+        ({"type": "json_schema", "json_schema": {"name": "form", "schema": {"type": "object"}}}, True),
+        ({"type": "json_schema", "json_schema": {"name": "form"}}, True),
+    ],
 )
 def test_a_response_format_shows_what_is_wanted(wanted, structured):
     assert structured is read(response_format=wanted).structured
@@ -177,9 +185,8 @@ def test_every_optional_field_may_be_null():
     [
         (None, {}),
         ({}, {}),
-        ([], {}),
-        ("session", {}),
-        ({"session_id": "s", "chat_id": 5, "other": "x", "conversation_id": ["y"]}, {"session_id": "s"}),
+        ({"session_id": "s", "other": "x"}, {"session_id": "s"}),
+        ({f"{number:064}": "x" * 512 for number in range(16)}, {}),
         ({"conversation_id": "a", "session_id": "b", "chat_id": "c"}, dict(zip(LABELS, "abc", strict=True))),
     ],
 )
@@ -189,6 +196,48 @@ def test_metadata_may_name_a_conversation(metadata, labels):
 
 def test_without_metadata_no_conversation_is_named():
     assert {} == chat.decode(json.dumps(ask()).encode()).labels
+
+
+TOOL = {"type": "function", "function": LOOK}
+
+
+def allowed(mode, *names, kind="function"):
+    tools = [{"type": kind, "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
+def form(schema):
+    return {"type": "json_schema", "json_schema": {"name": "form", "schema": schema}}
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_some_tools_may_be_allowed(mode, flat):
+    choice = allowed(mode, "find")
+    if flat:
+        choice = {"type": "allowed_tools", "mode": mode, "tools": [{"type": "function", "name": "find"}]}
+
+    tools = read(tools=[TOOL, {"type": "function", "name": "find"}], tool_choice=choice).tools
+
+    assert ["find"] == [spec.name for spec in tools.specs]
+    assert ToolChoice(ToolUse(mode)) == tools.choice
+
+
+def test_many_messages_tools_and_levels_are_read():
+    tools = [{"type": "function", "name": f"f{number}"} for number in range(512)]
+    deep = json.loads('{"not":' * 61 + "{}" + "}" * 61)
+
+    many = read(*[USER] * 4096, tools=tools, response_format=form(deep))
+
+    assert (4096, 512) == (len(many.transcript.messages), len(many.tools.specs))
+
+
+@pytest.mark.parametrize("sent", [{"moderation": {"model": "m"}}, {"audio": {"voice": "v"}}, {"audio": None}])
+def test_what_nobody_can_do_is_named(sent):
+    request = chat.decode(json.dumps(ask(**sent)).encode())
+
+    assert tuple(name for name in sent if sent[name]) == chat.ignored(request)
+    assert {} == chat.to_domain(request, LOCAL).sampling.passed
 
 
 def ask(*messages, **more):
@@ -208,7 +257,6 @@ REFUSED = {
     "the role of functions": (ask({"role": "function", "name": "f", "content": "x"}), "messages.[0].role"),
     "no content": (ask({"role": "user"}), "messages.[0].content"),
     "null content": (ask({"role": "system", "content": None}), "messages.[0].content"),
-    "no parts": (ask({"role": "user", "content": []}), "messages.[0].content"),
     "content of the wrong type": (ask({"role": "user", "content": 5}), "messages.[0].content"),
     "an unknown part": (ask({"role": "user", "content": [{"type": "smell"}]}), "messages.[0].content.[0].type"),
     "a part with no type": (ask({"role": "user", "content": [{"text": "x"}]}), "messages.[0].content.[0].type"),
@@ -263,8 +311,31 @@ REFUSED = {
         ask(tools=[{"type": "function", "function": {"name": "f", "parameters": []}}]),
         "tools.[0].function.parameters",
     ),
+    "parameters of an unknown type": (
+        ask(tools=[{"type": "function", "function": {"name": "f", "parameters": {"type": "dict"}}}]),
+        "tools.[0].function.parameters",
+    ),
     "an unknown choice": (ask(tool_choice="perhaps"), "tool_choice"),
-    "allowed tools": (ask(tool_choice={"type": "allowed_tools", "allowed_tools": {}}), "tool_choice.type"),
+    "no allowed tools": (ask(tool_choice={"type": "allowed_tools"}), "tool_choice.allowed_tools"),
+    "allowed tools without a mode": (
+        ask(tool_choice={"type": "allowed_tools", "allowed_tools": {}}),
+        "tool_choice.allowed_tools.mode",
+    ),
+    "allowed tools that must not be called": (
+        ask(tools=[TOOL], tool_choice=allowed("none", "look")),
+        "tool_choice.allowed_tools.mode",
+    ),
+    "an allowed tool that is not there": (
+        ask(tools=[TOOL], tool_choice=allowed("auto", "leap")),
+        "tool_choice.allowed_tools.tools",
+    ),
+    "an allowed tool of another kind": (
+        ask(tools=[TOOL], tool_choice=allowed("auto", "look", kind="mcp")),
+        "tool_choice.allowed_tools.tools.[0].type",
+    ),
+    "a custom choice": (ask(tool_choice={"type": "custom", "custom": {"name": "f"}}), "tool_choice.type"),
+    "too many tools": (ask(tools=[TOOL] * 513), "tools"),
+    "too many messages": (ask(*[USER] * 4097), "messages"),
     "a choice of nothing": (ask(tool_choice={"type": "function"}), "tool_choice.function.name"),
     "n of 0": (ask(n=0), "n"),
     "n of 17": (ask(n=17), "n"),
@@ -282,6 +353,27 @@ REFUSED = {
     "a seed in words": (ask(seed="x"), "seed"),
     "a stop of numbers": (ask(stop=[1]), "stop.[0]"),
     "a response format in words": (ask(response_format="json"), "response_format"),
+    "an unknown response format": (ask(response_format={"type": "xml"}), "response_format.type"),
+    "a response format with no type": (ask(response_format={}), "response_format.type"),
+    "a json_schema with nothing": (ask(response_format={"type": "json_schema"}), "response_format.json_schema"),
+    "a json_schema with no name": (
+        ask(response_format={"type": "json_schema", "json_schema": {"schema": {}}}),
+        "response_format.json_schema.name",
+    ),
+    "a schema that is no object": (ask(response_format=form([])), "response_format.json_schema.schema"),
+    "a schema in words": (ask(response_format=form("object")), "response_format.json_schema.schema"),
+    "a schema of no known type": (ask(response_format=form({"type": "dict"})), "response_format.json_schema.schema"),
+    "a schema nested too deep": (
+        ask(response_format=form({"not": json.loads('{"not":' * 64 + "{}" + "}" * 64)})),
+        "response_format",
+    ),
+    "sound for an answer": (ask(modalities=["text", "audio"]), "modalities"),
+    "metadata of the wrong type": (ask(metadata=[]), "metadata"),
+    "metadata that is no text": (ask(metadata={"chat_id": 5}), "metadata"),
+    "too much metadata": (ask(metadata={str(number): "" for number in range(17)}), "metadata"),
+    "a key of metadata too long": (ask(metadata={"k" * 65: ""}), "metadata"),
+    "metadata too long": (ask(metadata={"k": "v" * 513}), "metadata.k"),
+    "a store in words": (ask(store="yes"), "store"),
     "a user of the wrong type": (ask(user=5), "user"),
     "NUL": (ask({"role": "user", "content": "a\0b"}), "messages.[0].content"),
     "NUL in what is only passed on": (ask(prediction={"content": "\0"}), "prediction.content"),

@@ -14,7 +14,7 @@ from librarian.domain.errors import InvalidRequest, UpstreamBusy, UpstreamRefuse
 from librarian.domain.prompt import Prompt, Sampling
 from librarian.domain.tools import ToolChoice, ToolSpec, ToolUse
 from librarian.domain.transcript import Image, Message, OtherPart, Role, ToolCall, assistant, user
-from librarian.domain.turn import Collected, Reasoned, StepEnded, StopReason, TextSpoken, ToolCalled, Usage
+from librarian.domain.turn import Collected, Likelihood, Reasoned, StepEnded, StopReason, TextSpoken, ToolCalled, Usage
 from tests.scripted import wire as sent
 
 WEATHER = ToolSpec("get_weather", "The weather.", '{"type": "object"}', strict=True)
@@ -599,3 +599,48 @@ def test_a_list_of_models():
 def test_what_is_no_list_of_models(data):
     with pytest.raises(ValueError, match=r".+"):
         listing.to_domain(data)
+
+
+def likely_chunk(text, *tokens, **more):
+    content = [{"token": token, "logprob": -0.5} | more for token in tokens]
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None, "logprobs": {"content": content}}
+    return sent.event(sent.HEAD | {"object": "chat.completion.chunk", "choices": [choice]})
+
+
+def likelihoods(events):
+    return [event.likelihoods for event in events if isinstance(event, TextSpoken)]
+
+
+def test_how_likely_tokens_were_is_told_with_them():
+    other = {"token": "Ha", "logprob": -3, "bytes": [72, 97]}
+    told = {"bytes": [72, 105], "top_logprobs": [other, {"token": "\u00e9", "logprob": -9999}]}
+
+    events = read(likely_chunk("Hi", "Hi", **told), sent.chunk({}, "stop"))
+
+    others = (Likelihood("Ha", -3, b"Ha"), Likelihood("\u00e9", -9999, "\u00e9".encode()))
+    assert [[Likelihood("Hi", -0.5, b"Hi", others)]] == likelihoods(events)
+
+
+def test_it_is_told_of_what_was_said_and_not_of_what_was_thought():
+    first = likely_chunk("<think>So", "<think>", "So")
+    second = likely_chunk("</think>Well", "</think>", "Well")
+
+    events = read(first + second, likely_chunk(", yes", ",", " yes"), sent.chunk({}, "stop"))
+
+    assert [["Well"], [",", " yes"]] == [[each.token for each in told] for told in likelihoods(events)]
+
+
+def test_what_is_held_back_is_told_with_its_tokens():
+    events = read(likely_chunk("<", "<"), likely_chunk("b>", "b", ">"), sent.chunk({}, "stop"))
+
+    assert [["<", "b", ">"]] == [[each.token for each in told] for told in likelihoods(events)]
+
+
+@pytest.mark.parametrize("told", [None, {}, [], 5, {"content": None}, {"content": [5]}, {"tokens": ["Hi"]}])
+def test_likelihoods_of_another_shape_are_passed_over(told):
+    choice = {"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop", "logprobs": told}
+
+    events = read(sent.event(sent.HEAD | {"choices": [choice]}))
+
+    assert [()] == [tuple(found) for found in likelihoods(events)]
+    assert "Hi" == gathered(events)[0]

@@ -1,7 +1,7 @@
 """Carry one turn between a client and an agent."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -63,9 +63,13 @@ class Ask:
 
     `person`: whom the memory belongs to, where the client names somebody. `conversation`: the client's name for it, or
     the house's own; `goes_on_from` and `reply_name`: the client's names for the reply before and for this one. `line`:
-    the turns of that conversation are taken one after the other. `mode`: asked for apart from the model's name.
+    the turns of that conversation are taken one after the other. `told`: the system messages that stay, and
+    `names`: those of messages that wait, where the house holds the history. `mode`: asked for apart from the model's
+    name.
     `whole`: nobody reads along. `structured`: a response format is asked for. `choice`: which of several answers this
-    is; only the first, 0, writes to memory. `attempt` None: the request never comes again.
+    is; only the first, 0, writes to memory. `attempt` None: the request never comes again. `again`: the same, after
+    what has been said by the time that its turn has come, where the house holds the history. `turn`: what its turn is
+    to be called.
     """
 
     model: str
@@ -76,6 +80,8 @@ class Ask:
     goes_on_from: str | None = None
     reply_name: str | None = None
     line: bool = False
+    told: Sequence[Message] = ()
+    names: Sequence[str] = ()
     purpose: Purpose = Purpose.CHAT
     memory: Memory = Memory.ON
     mode: Mode | None = None
@@ -85,6 +91,11 @@ class Ask:
     whole: bool = False
     choice: int = 0
     attempt: Attempt | None = None
+    again: Callable[[], Awaitable["Ask"]] | None = None
+    turn: TurnId | None = None
+
+    def named(self, ids: Ids) -> TurnId:
+        return self.turn or TurnId(f"turn_{ids.new()}")
 
 
 class Converse:
@@ -152,18 +163,17 @@ class Converse:
                 entry = await self._admitted(ask)
                 agent = AgentKey(entry.template, owner)
                 await self._require_active(agent)
-                reading = Reading(ask.transcript, root_of(agent))
-                place = Place(ask.conversation, ask.goes_on_from)
-                conversation = await self._reconcile(reading, agent, place)
+                reading, conversation = await self._found(ask, agent)
                 thread = _thread(conversation, reading, line=ask.line)
                 async with self._leases.hold(ask.principal.id, thread, line=ask.line) as held:
                     beside = held.beside
-                    if held.waited:  # it may have moved meanwhile, maybe to a thread that is not the one held
-                        conversation = await self._reconcile(reading, agent, place)
+                    if held.waited or ask.again is not None:
+                        # it may have moved meanwhile, maybe to a thread that is not the one held
+                        ask, reading, conversation = await self._found_again(ask, agent)
                         beside = beside or _thread(conversation, reading, line=ask.line) != thread
                     plan = conversation.plan(reading, engaged=beside)
                     mode = self._mode(ask, entry)
-                    turn = TurnId(f"turn_{self._ids.new()}")
+                    turn = ask.named(self._ids)
                     at_s = self._clock.now_s()
                     self._meter.turn_began(type(plan).__name__, mode.mode, self._clock.elapsed_s() - began_s)
                     yield TurnBegan(conversation.id, turn, type(plan).__name__, mode, at_s)
@@ -220,6 +230,16 @@ class Converse:
         if request is not None:
             self._replays.delivered(request)  # who leaves before does not come back here
 
+    async def _found(self, ask: Ask, agent: AgentKey) -> tuple[Reading, Conversation]:
+        reading = Reading(ask.transcript, root_of(agent))
+        return reading, await self._reconcile(
+            reading, agent, Place(ask.conversation, ask.goes_on_from, whole=ask.again is not None)
+        )
+
+    async def _found_again(self, ask: Ask, agent: AgentKey) -> tuple[Ask, Reading, Conversation]:
+        ask = await ask.again() if ask.again is not None else ask
+        return ask, *await self._found(ask, agent)
+
     async def _settle(self, record: TurnRecord, way: UnderWay) -> None:
         """Even if the client leaves now: what is being written is written, and its retry waits for that."""
         way.writing = asyncio.ensure_future(self._conversations.settle(record))
@@ -253,7 +273,7 @@ class Converse:
         try:
             entry = await self._admitted(ask)
             mode = self._mode(ask, entry) if ask.purpose is not Purpose.TASK else None
-            turn = TurnId(f"turn_{self._ids.new()}")
+            turn = ask.named(self._ids)
             plan = "Task" if mode is None else "Stateless" if owner is None else "Read"
             self._meter.turn_began(plan, mode.mode if mode is not None else None, 0.0)
             yield TurnBegan(None, turn, plan, mode, self._clock.now_s())
@@ -283,8 +303,7 @@ class Converse:
         if owner is None:
             return f"{system_message(mode.mode, overlay, ())}\n\n{WITHOUT_MEMORY}"
         agent = AgentKey(entry.template, owner)
-        reading = Reading(ask.transcript, root_of(agent))
-        conversation = await self._reconcile(reading, agent, Place(ask.conversation, ask.goes_on_from))
+        reading, conversation = await self._found(ask, agent)
         recalled = await self._recalled(ask.transcript, owner, conversation, conversation.plan(reading))
         card = await self._register.find(agent)
         blocks = await self._memory.blocks(card.id) if card is not None else ()
@@ -371,6 +390,8 @@ class Converse:
             ref=ask.reply_name,
             request=request,
             aside=ask.choice > 0,
+            told=ask.told if ask.line else None,
+            names=ask.names,
         )
 
 

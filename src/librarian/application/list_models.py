@@ -1,17 +1,20 @@
 """The catalog: what is configured, and what the upstream lists, kept fresh."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import structlog
 
 from librarian.application.ports.clock import Clock
+from librarian.application.ports.embedder import Embedder
 from librarian.application.ports.models import LanguageModel
-from librarian.domain.catalog import DEFAULT_WINDOW_TOKENS, Catalog, CatalogEntry
+from librarian.domain.catalog import DEFAULT_WINDOW_TOKENS, Catalog, CatalogEntry, ModelCard
 from librarian.domain.errors import LibrarianError, UnknownModel
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
+T = TypeVar("T")
 FRESH_S = 60.0
 FIRST_LISTING_S = 2.0
 """How long the first request waits for the list; it goes on without."""
@@ -26,13 +29,14 @@ class ListModels:
         self,
         *,
         model: LanguageModel,
+        embedder: Embedder,
         named: Sequence[CatalogEntry],
         aliases: Mapping[str, str],
         windows_tokens: Mapping[str, int],
         clock: Clock,
     ) -> None:
         """`windows_tokens` overrides what the upstream says of its models, by name; `*` for all others."""
-        self._model = model
+        self._speaking, self._embedding = Source(model), Source(embedder)
         self._named = named
         self._aliases = aliases
         self._windows_tokens = windows_tokens
@@ -40,7 +44,6 @@ class ListModels:
         self._catalog = Catalog(named, aliases, ())
         self._listed_at_s: float | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._failure: LibrarianError | None = None
 
     async def __call__(self) -> Catalog:
         await self._refresh(FRESH_S)
@@ -48,15 +51,25 @@ class ListModels:
 
     async def resolve(self, name: str) -> CatalogEntry:
         """Raises UnknownModel; where the upstream could not say whether it has such a model, what it failed with."""
+        return await self._found(name, Catalog.resolve, self._speaking)
+
+    async def embedder(self, name: str) -> str:
+        """The model that makes vectors for that name. Raises as `resolve`."""
+        return await self._found(name, Catalog.embedder, self._embedding)
+
+    async def _found(self, name: str, find: Callable[[Catalog, str], T], of: "Source") -> T:
         if self._listed_at_s is None:  # how much the default model can hold is not known before
             await asyncio.wait({self._asked()}, timeout=FIRST_LISTING_S)
         try:
-            return self._catalog.resolve(name)
+            return find(self._catalog, name)
         except UnknownModel:
             await self._refresh(NEVER_AGAIN_WITHIN_S)
-            if self._failure is not None and name not in self._catalog:
-                raise self._failure from None
-            return self._catalog.resolve(name)
+            try:
+                return find(self._catalog, name)
+            except UnknownModel:
+                if of.failure is not None:
+                    raise of.failure from None
+                raise
 
     def window_tokens(self, entry: CatalogEntry) -> int:
         """How much the model behind an entry can hold at once."""
@@ -83,11 +96,25 @@ class ListModels:
 
     async def _ask(self) -> None:
         try:
-            self._catalog = Catalog(self._named, self._aliases, await self._model.models())
-            self._failure = None
-        except LibrarianError as error:
-            self._failure = error
-            log.warning("models_not_listed", error=type(error).__name__)
+            await asyncio.gather(self._speaking.ask(), self._embedding.ask())
+            self._catalog = Catalog(self._named, self._aliases, self._speaking.cards, self._embedding.cards)
         finally:
             self._listed_at_s = self._clock.elapsed_s()
             self._asking = None
+
+
+class Source:
+    """Whoever lists models, and what was listed last."""
+
+    def __init__(self, lists: LanguageModel | Embedder) -> None:
+        self._lists = lists
+        self.cards: Sequence[ModelCard] = ()
+        self.failure: LibrarianError | None = None
+
+    async def ask(self) -> None:
+        try:
+            self.cards = await self._lists.models()
+            self.failure = None
+        except LibrarianError as error:
+            self.failure = error
+            log.warning("models_not_listed", error=type(error).__name__)

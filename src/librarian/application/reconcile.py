@@ -28,10 +28,14 @@ MOST_ALIKE = 4
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the client says that it is: its name for the conversation, and for the reply that it goes on from."""
+    """Where the client says that it is: its name for the conversation, and for the reply that it goes on from.
+
+    `whole`: its transcript is that of the house, so nothing of it has been left out.
+    """
 
     conversation: str | None = None
     reply: str | None = None
+    whole: bool = False
 
 
 NOWHERE = Place()
@@ -72,7 +76,10 @@ class Reconcile:
             return conversation
         if place.reply is not None and (at := await self._conversations.referred(name, place.reply)) is not None:
             return replace(conversation, shared=Shared(at, reading.transcript.news_at))
-        return await self._sharing(reading, name) or await self._windowed(reading, conversation)
+        shared = await self._sharing(reading, name)
+        if shared is not None or place.whole:
+            return shared or conversation
+        return await self._windowed(reading, conversation)
 
     async def _sharing(self, reading: Reading, within: ConversationId | None) -> Conversation | None:
         """By the deepest turn before the parent that is known."""

@@ -40,8 +40,15 @@ SHIPPED = (
 class Catalog:
     """Configured names first, then what the upstream lists, then the aliases."""
 
-    def __init__(self, named: Iterable[CatalogEntry], aliases: Mapping[str, str], listed: Iterable[ModelCard]) -> None:
-        """`aliases`: other names for named entries."""
+    def __init__(
+        self,
+        named: Iterable[CatalogEntry],
+        aliases: Mapping[str, str],
+        listed: Iterable[ModelCard],
+        embedders: Iterable[ModelCard] = (),
+    ) -> None:
+        """`aliases`: other names for named entries. `embedders`: models that make vectors, the default first."""
+        self._embedders = {card.name: card for card in embedders}
         entries = {entry.name: entry for entry in named}
         self._cards = {card.name: card for card in listed}
         for card in self._cards.values():
@@ -61,15 +68,42 @@ class Catalog:
         except KeyError:
             raise UnknownModel(name) from None
 
+    def embedder(self, name: str) -> str:
+        """The model that makes vectors for whoever asks for a name. A name of the house stands for the default one.
+
+        Any model that the upstream lists may be one, whatever it is called. Raises UnknownModel.
+        """
+        if name in self._embedders or name in self._cards:
+            return name
+        model = self.resolve(name).model
+        if model in self._embedders:
+            return model
+        try:
+            return next(iter(self._embedders))
+        except StopIteration:
+            raise UnknownModel(name) from None
+
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
     def entries(self) -> Sequence[CatalogEntry]:
         return tuple(self._entries.values())
 
+    def offered(self) -> Sequence[CatalogEntry]:
+        """All that may be asked for, by whatever endpoint."""
+        vectors = (CatalogEntry(name, model=name) for name in self._embedders if name not in self._entries)
+        return (*self._entries.values(), *vectors)
+
+    def find(self, name: str) -> CatalogEntry:
+        """Among all that is offered. Raises UnknownModel."""
+        return self._entries.get(name) or (
+            CatalogEntry(name, model=name) if name in self._embedders else self.resolve(name)
+        )
+
     def created_s(self, entry: CatalogEntry, otherwise_s: int) -> int:
         """When the model behind an entry was made, in seconds since 1970, where its server says."""
-        card = self._cards.get(entry.model or "")
+        model = entry.model or ""
+        card = self._cards.get(model) or self._embedders.get(model)
         return card.created_s if card is not None and card.created_s else otherwise_s
 
     @property

@@ -185,12 +185,17 @@ def parent_of(plan: Plan) -> KnownTurn | None:
 
 @dataclass(frozen=True, slots=True)
 class PastTurn:
-    """A turn of a stored path, with all that was new in it. `seed`: what it was rebuilt from, if it was."""
+    """A turn of a stored path, with all that was new in it. `seed`: what it was rebuilt from, if it was.
+
+    `names`: what its first messages were called before, where the client put them in.
+    """
 
     number: int
     seed: Sequence[Message]
     heard: Sequence[Message]
     reply: Message
+    id: TurnId = TurnId("")
+    names: tuple[str, ...] = ()
 
     @property
     def messages(self) -> Sequence[Message]:

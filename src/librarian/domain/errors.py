@@ -8,9 +8,11 @@ LibrarianError
 |-- NotAuthenticated
 |-- IdentityRefused
 |-- AddressRefused
+|-- NotPermitted
 |-- UnknownModel(name)
 |-- UnknownAgent(name)
 |-- UnknownConversation(name)
+|-- UnknownAnswer(name)
 |-- UnknownPassage(number)
 |-- UnknownTurn(name)
 |-- AgentPaused
@@ -80,6 +82,10 @@ class AddressRefused(LibrarianError):
     """The request comes from, or was sent by way of, an address that may not ask."""
 
 
+class NotPermitted(LibrarianError):
+    """The key may not do that."""
+
+
 class UnknownModel(LibrarianError):
     """The catalog has no entry by that name."""
 
@@ -102,6 +108,15 @@ class UnknownConversation(LibrarianError):
     def __init__(self, name: str) -> None:
         super().__init__(f"There is no conversation `{name}`.")
         self.name = name
+
+
+class UnknownAnswer(LibrarianError):
+    """Nothing by that name was kept: a response, a chat completion, an item. Or it is somebody else's."""
+
+    def __init__(self, name: str, kind: str = "response", *, param: str | None = None) -> None:
+        super().__init__(f"There is no {kind} with the id '{name}'.")
+        self.name = name
+        self.param = param
 
 
 class UnknownPassage(LibrarianError):

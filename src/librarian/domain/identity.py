@@ -79,6 +79,11 @@ def subject_of(principal: Principal, person: str | None) -> Owner | None:
     return owner_of(principal, person=person) if principal.asserts_subject else None
 
 
+def may_see(principal: Principal, person: str | None, owner: Owner) -> bool:
+    """Whether what is `owner`'s may be shown. A key that may speak for others and names nobody sees its principal's."""
+    return principal.speaks_for(owner) if not person else owner == subject_of(principal, person)
+
+
 LONGEST_BYTES = 256
 # Control characters, C0 and C1; marks that turn the direction of writing; line and paragraph ends; halves of
 # characters; tags, which nobody sees.

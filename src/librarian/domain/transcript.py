@@ -99,6 +99,10 @@ class Transcript:
         _check_calls(self.messages, offset=start)
 
     @property
+    def all(self) -> Sequence[Message]:
+        return (*self.overlay, *self.messages)
+
+    @property
     def news(self) -> Sequence[Message]:
         return self.messages[self.news_at :]
 

@@ -58,14 +58,29 @@ class Ignored(NamedTuple):
     names: tuple[str, ...]
 
 
+class Likelihood(NamedTuple):
+    """How likely a model found a token, as the natural logarithm; and what else it might have said in its place.
+
+    `utf8`: the token's bytes; one character may be cut between two.
+    """
+
+    token: str
+    logarithm: float
+    utf8: bytes
+    others: tuple["Likelihood", ...] = ()
+
+
 class TextSpoken(NamedTuple):
     """What was said since the last event, in the fragments it came in; join them for the text.
 
     One event for each *breath* (one read from the agent), not for each token: the layers between
     cost the same for one fragment as for sixty.
+
+    `likelihoods`: of its tokens, where the client asked for them and the model's server tells.
     """
 
     fragments: Sequence[str]
+    likelihoods: Sequence[Likelihood] = ()
 
 
 class Reasoned(NamedTuple):
@@ -130,16 +145,17 @@ TurnEvent = (
     TurnBegan | Ignored | TextSpoken | Reasoned | ToolCalled | ToolReturned | MemoryChanged | Compacted | TurnEnded
 )
 TurnStream = AsyncGenerator[TurnEvent, None]
-StepEvent = TextSpoken | Reasoned | ToolCalled | StepEnded
+StepEvent = Ignored | TextSpoken | Reasoned | ToolCalled | StepEnded
 StepStream = AsyncGenerator[StepEvent, None]
 
 
 class Collected:
     """A stream gathered into the message it makes."""
 
-    __slots__ = ("_calls", "_fragments")
+    __slots__ = ("_calls", "_fragments", "likelihoods")
 
     def __init__(self) -> None:
+        self.likelihoods: list[Likelihood] = []
         self._fragments: list[str] = []
         self._calls: dict[int, list[str]] = {}
 

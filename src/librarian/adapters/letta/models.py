@@ -13,7 +13,7 @@ from librarian.domain.catalog import ModelCard
 from librarian.domain.errors import LibrarianError
 from librarian.domain.prompt import Prompt
 from librarian.domain.transcript import Message, Role
-from librarian.domain.turn import StepEnded, StepStream, StopReason, TextSpoken, Usage
+from librarian.domain.turn import Ignored, StepEnded, StepStream, StopReason, TextSpoken, Usage
 
 TASKS = (TAG, "role:tasks")
 
@@ -42,6 +42,8 @@ class LettaModels:
                 async for event in events:
                     yield event
             return
+        if left_out := _left_out(prompt):
+            yield Ignored(left_out)
         said = await self._client.agents.generate(
             await self._found(), _told(prompt.messages), system=prompt.system or None, model=prompt.model
         )
@@ -92,6 +94,11 @@ class LettaModels:
                 )
                 self._clerk = agent.id
             return self._clerk
+
+
+def _left_out(prompt: Prompt) -> tuple[str, ...]:
+    """`generate` takes a prompt and a model, and nothing else."""
+    return (*prompt.sampling.passed, "tools") if prompt.tools else tuple(prompt.sampling.passed)
 
 
 def _told(messages: Sequence[Message]) -> str:

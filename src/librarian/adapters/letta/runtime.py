@@ -34,7 +34,7 @@ from librarian.domain.errors import (
 from librarian.domain.memory import MemoryBlock
 from librarian.domain.prompt import IDENTITY, Prompt, system_message
 from librarian.domain.stops import Stops
-from librarian.domain.tools import ToolSpec, ToolUse
+from librarian.domain.tools import ClientTools, ToolSpec, ToolUse
 from librarian.domain.transcript import Message, Role
 from librarian.domain.turn import (
     Ignored,
@@ -88,8 +88,8 @@ class LettaAgents:
         pattern = await self._making.pattern(hearing.agent.template)
         handle = hearing.model or pattern.handle or await self._making.model()
         settings = chosen(handle, await self._provider(handle), hearing.sampling)
-        if settings.ignored:
-            yield self._named(settings.ignored)
+        if left_out := _left_out(settings, hearing.tools):
+            yield self._named(left_out)
         own = TurnTools(self._tools, hearing)
         ended = False
         try:
@@ -255,6 +255,11 @@ class _Speaking:
                         yield event
                     case Reasoned() | ToolCalled():
                         yield event
+
+
+def _left_out(settings: Chosen, tools: ClientTools) -> tuple[str, ...]:
+    """Letta takes several calls at once, or loses all but the first."""
+    return settings.ignored if tools.parallel is not False else (*settings.ignored, "parallel_tool_calls")
 
 
 def _nothing_heard(error: LibrarianError) -> bool:

@@ -8,7 +8,7 @@ from msgspec import json
 
 from librarian.adapters.sql.database import Database, Row
 from librarian.adapters.sql.wire import from_context, from_messages, to_context, to_messages
-from librarian.application.ports.conversations import Answered, Request, TurnRecord
+from librarian.application.ports.conversations import MOST_TURNS, Answered, Request, TurnRecord
 from librarian.domain.conversation import Conversation, ConversationId, KnownTurn, PastTurn, TurnId
 from librarian.domain.errors import UnknownConversation
 from librarian.domain.identity import OwnerId
@@ -32,7 +32,7 @@ NEWEST_WITHIN = f"{_turn_at} {_WITHIN} {_NEWEST}"
 TIP_WITHIN = f"{_turn_at} {_WITHIN} AND {_ALONE} {_NEWEST}"
 ANY_AT = f"{_turn_at} WHERE t.digest_key IN {_THESE} AND c.key IS NULL ORDER BY t.number DESC"
 ANY_WITHIN = f"{_turn_at} WHERE t.digest_key IN {_THESE} AND c.id = ?2 ORDER BY t.number DESC"
-NAMED = "SELECT head, key FROM conversation WHERE id = ? AND owner = ? AND template = ?"
+NAMED = "SELECT head, key FROM conversation WHERE id = ? AND owner = ? AND template IN (?, '')"
 _known_turn = (
     "SELECT t.id, t.number, t.digest, t.context, EXISTS (SELECT 1 FROM turn f WHERE f.parent = t.number) FROM turn t"
 )
@@ -43,7 +43,12 @@ PATH = (
     " SELECT number, parent, 1 FROM turn WHERE number = ?1"
     " UNION ALL SELECT t.number, t.parent, a.depth + 1 FROM turn t JOIN above a ON t.number = a.parent"
     " WHERE a.depth < ?2)"
-    " SELECT a.number, t.seed, t.heard, t.reply FROM above a JOIN turn t ON t.number = a.number ORDER BY a.depth"
+    " SELECT a.number, t.seed, t.heard, t.reply, t.id, t.names FROM above a JOIN turn t ON t.number = a.number"
+    " ORDER BY a.depth"
+)
+PLACED = (
+    "SELECT t.conversation, t.number FROM turn t JOIN conversation c ON c.id = t.conversation"
+    " WHERE t.id = ? AND t.owner = ?"
 )
 _answered_turn = (
     "SELECT t.id, r.digest, t.conversation, t.mode, t.reply, t.reason,"
@@ -58,8 +63,8 @@ ANSWERED_BY_DIGEST = (
 )
 RECORD = (
     "INSERT INTO turn (id, conversation, parent, on_path, owner, digest_key, digest, model, mode, reason,"
-    " input_tokens, output_tokens, cached_tokens, reasoning_tokens, at_s, context, reply, heard, seed, said_key, ref)"
-    " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " input_tokens, output_tokens, cached_tokens, reasoning_tokens, at_s, context, reply, heard, seed, said_key, ref,"
+    " names) VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REQUESTED = (
     "INSERT INTO request (turn, at_s, digest_key, digest, idempotency_key, idempotency) VALUES (?, ?, ?, ?, ?, ?)"
@@ -70,9 +75,11 @@ FORGET_REQUESTS = (
 BEGIN = (
     "INSERT INTO conversation (id, owner, principal, subject, template, key, head, created_at_s)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (id) DO UPDATE SET head = excluded.head WHERE conversation.head IS NULL"
+    " ON CONFLICT (id) DO UPDATE SET head = excluded.head, template = excluded.template"
+    " WHERE conversation.head IS NULL"
 )
-OWN = "SELECT 1 FROM conversation WHERE id = ? AND owner = ? AND template = ?"
+TAKE_UP = "UPDATE conversation SET waiting = NULL, waiting_ids = NULL, told = ? WHERE id = ?"
+OWN = "SELECT 1 FROM conversation WHERE id = ? AND owner = ? AND template IN (?, '')"
 MOVE_HEAD = "UPDATE conversation SET head = ? WHERE id = ? AND head = ?"
 ABOVE = "SELECT parent, on_path FROM turn WHERE number = ?"
 PUT_ON_PATH = "UPDATE turn SET on_path = 1 WHERE number = ?"
@@ -120,9 +127,18 @@ class SqlConversations:
 
     async def path(self, turn: int, most: int) -> Sequence[PastTurn]:
         return [
-            PastTurn(number, to_messages(seed), to_messages(heard), _reply(reply))
-            for number, seed, heard, reply in self._database.rows(PATH, (turn, most))
+            PastTurn(number, to_messages(seed), to_messages(heard), _reply(reply), TurnId(id_), _names(names))
+            for number, seed, heard, reply, id_, names in self._database.rows(PATH, (turn, most))
         ]
+
+    async def past(
+        self, turn: TurnId, owner: OwnerId, most: int = MOST_TURNS
+    ) -> tuple[ConversationId, Sequence[PastTurn]] | None:
+        row = self._database.row(PLACED, (turn, owner))
+        if row is None:
+            return None
+        conversation, number = row
+        return ConversationId(conversation), tuple(reversed(await self.path(number, most)))
 
     async def answered(self, request: Request, since_s: float) -> Answered | None:
         asked, digest = ANSWERED_BY_DIGEST, request.digest
@@ -155,6 +171,7 @@ class SqlConversations:
             from_messages(turn.seed),
             _key(turn.said) if turn.said is not None else None,
             turn.ref,
+            json.encode(turn.names).decode() if turn.names else None,
         )
 
         def settle(connection: sqlite3.Connection) -> None:
@@ -174,6 +191,8 @@ class SqlConversations:
                 connection.execute(TAKE_OFF_PATH, (number,))
             elif turn.parent != conversation.head:
                 _switch(connection, conversation.head, turn.parent)
+            if turn.told is not None:
+                connection.execute(TAKE_UP, (from_messages(turn.told), conversation.id))
 
         await self._database.write(settle)
 
@@ -228,6 +247,10 @@ def _answered(row: Row) -> Answered:
         usage=Usage(input_tokens, output_tokens, cached, reasoning),
         at_s=at_s,
     )
+
+
+def _names(column: str | None) -> tuple[str, ...]:
+    return tuple(json.decode(column)) if column else ()
 
 
 def _reply(column: bytes | None) -> Message:

@@ -14,7 +14,7 @@ from librarian.adapters.sql.presence import Presence
 from librarian.adapters.sql.writer import Job, T, Writer
 from librarian.domain.errors import StoreUnavailable
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration. Known here, so that nothing need be imported to see that there is nothing to do."""
 PREFIX = "sqlite:///"
 WRITER_PATIENCE_S = 5.0

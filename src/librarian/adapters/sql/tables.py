@@ -124,6 +124,10 @@ conversation = Table(
     Column("key", Text, comment="The client's own name for it."),
     Column("head", NUMBER, comment="The number of its newest turn."),
     Column("created_at_s", Float, nullable=False),
+    Column("metadata", Text, comment="A JSON object: the client's own labels."),
+    Column("waiting", LargeBinary, comment="Messages that no turn has taken up yet, as in wire.py."),
+    Column("waiting_ids", Text, comment="Their ids: a JSON array."),
+    Column("told", LargeBinary, comment="System messages that stay."),
     sqlite_with_rowid=False,
 )
 
@@ -153,11 +157,12 @@ turn = Table(
     Column("seed", LargeBinary),
     Column("said_key", BigInteger, comment="The beginning of the reply's own digest; null where nobody asks for it."),
     Column("ref", Text, comment="The client's name for the reply."),
+    Column("names", Text, comment="Of its first messages, where they were put in before: a JSON array."),
     Index("turn_by_id", "id", unique=True),
     Index("turn_by_digest", "digest_key"),
     Index("turn_by_owner", "owner", "number"),
     _index_where_given("turn_by_parent", "parent"),
-    _index_where_given("turn_by_said", "conversation", "said_key"),
+    Index("turn_by_said", "conversation", "said_key"),
     _index_where_given("turn_by_ref", "conversation", "ref"),
 )
 
@@ -174,6 +179,28 @@ request = Table(
     Index("request_by_digest", "digest_key"),
     _index_where_given("request_by_idempotency", "idempotency_key"),
     comment="Which turn answered a request, for when it comes again: a day's worth.",
+)
+
+answer = Table(
+    "answer",
+    metadata,
+    _numbered(),
+    Column("id", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="response, or chat.completion."),
+    Column("principal", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("turn", Text),
+    Column("conversation", Text),
+    Column("model", Text, nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("metadata", Text, nullable=False, comment="A JSON object: the client's own labels."),
+    Column("body", LargeBinary, nullable=False, comment="JSON, as it went over the wire."),
+    Column("asked", LargeBinary, nullable=False, comment="JSON: what it answers."),
+    Column("told", LargeBinary, comment="System messages that stay for whoever goes on from here."),
+    Index("answer_by_id", "id", unique=True),
+    Index("answer_by_principal", "principal", "kind", "number"),
+    _index_where_given("answer_by_conversation", "conversation"),
+    comment="Answers that clients may ask for again.",
 )
 
 backend_agent = Table(

@@ -15,10 +15,11 @@ Find = Callable[[], Awaitable[LocalServer | None]]
 
 
 class Choice(NamedTuple):
-    """`place`: where it is, in a few words for people."""
+    """`place`: where it is, in a few words for people. `base_url`: where it is, for programs; None: it is built in."""
 
     model: LanguageModel
     place: str
+    base_url: str | None = None
 
 
 class ChosenModel:
@@ -61,6 +62,10 @@ class ChosenModel:
             self._choice = await self._chosen()
         return self._choice
 
+    async def base_url(self) -> str | None:
+        """Where the server is that was chosen, if one was."""
+        return (await self.choose()).base_url
+
     async def described(self) -> str:
         """What speaks, for people. Asks it for its models. Raises nothing."""
         choice = await self.choose()
@@ -72,10 +77,10 @@ class ChosenModel:
 
     async def _chosen(self) -> Choice:
         if self._base_url is not None:
-            return Choice(self._at(base_url=self._base_url), self._base_url)
+            return Choice(self._at(base_url=self._base_url), self._base_url, self._base_url)
         found = await self._find() if self._discover else None
         if found is not None:
-            return Choice(self._at(base_url=found.base_url), f"{found.name} at {found.base_url}")
+            return Choice(self._at(base_url=found.base_url), f"{found.name} at {found.base_url}", found.base_url)
         return Choice(self._offline(), "the built-in offline model; LIBRARIAN_UPSTREAM__BASE_URL connects another")
 
     async def _chosen_first(self, prompt: Prompt) -> StepStream:

@@ -1,6 +1,9 @@
 """What a model's server sends -> what was said, thought and called."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+from msgspec import UnsetType
 
 from librarian.adapters.upstream import wire
 from librarian.adapters.upstream.calls import Calls
@@ -8,7 +11,7 @@ from librarian.adapters.upstream.frames import Frames
 from librarian.adapters.upstream.refusals import Refusals
 from librarian.adapters.upstream.thinking import Thinking
 from librarian.domain.errors import UpstreamRefused
-from librarian.domain.turn import Reasoned, StepEnded, StepEvent, StopReason, TextSpoken, ToolCalled
+from librarian.domain.turn import Likelihood, Reasoned, StepEnded, StepEvent, StopReason, TextSpoken, ToolCalled
 
 STOP_REASON = {
     "stop": StopReason.END_OF_TURN,
@@ -27,6 +30,8 @@ class StepReader:
         "_calls",
         "_finish",
         "_frames",
+        "_likelihoods",
+        "_parted",
         "_refusals",
         "_said",
         "_thinking",
@@ -42,6 +47,8 @@ class StepReader:
         self._thinking: Thinking | None = Thinking()
         self._calls = Calls()
         self._said: list[str] = []
+        self._likelihoods: list[Likelihood] = []
+        self._parted = False
         self._thought: list[str] = []
         self._called: list[ToolCalled] = []
         self._finish: str | None = None
@@ -113,16 +120,18 @@ class StepReader:
         if said is None:
             return
         if content := said.content or said.refusal:
-            if self._thinking is None and isinstance(content, str):  # nearly every chunk
-                self._said.append(content)
-            else:
-                self._speak(content)
+            if not isinstance(choice.logprobs, UnsetType):
+                self._likelihoods += wire.likelihoods(choice.logprobs)
+            self._speak(content)
         if thought := said.reasoning_content or said.reasoning:
             self._think(thought)
         if said.tool_calls or said.function_call is not None:
             self._call(said)
 
     def _speak(self, content: str | list[wire.ContentPart]) -> None:
+        if self._thinking is None and isinstance(content, str):  # nearly every chunk
+            self._said.append(content)
+            return
         self.began = True
         text = content if isinstance(content, str) else "".join(part.text or "" for part in content)
         if self._thinking is None:
@@ -134,6 +143,7 @@ class StepReader:
 
     def _keep(self, thought: str, said: str) -> None:
         if thought:
+            self._parted = True
             self._thought.append(thought)
         if said:
             self._said.append(said)
@@ -163,12 +173,24 @@ class StepReader:
             events.append(Reasoned(self._thought))
             self._thought = []
         if self._said:
-            events.append(TextSpoken(self._said))
+            events.append(TextSpoken(self._said, self._likely()) if self._likelihoods else TextSpoken(self._said))
             self._said = []
         if self._called:
             events += self._called
             self._called = []
         return events
+
+    def _likely(self) -> Sequence[Likelihood]:
+        """Of what was said: what was thought in the same text came before it."""
+        likely, self._likelihoods = self._likelihoods, []
+        if not self._parted:
+            return likely
+        self._parted = False
+        left, first = sum(map(len, self._said)), len(likely)
+        while left > 0 and first:
+            first -= 1
+            left -= len(likely[first].token)
+        return likely[first:]
 
     @property
     def _reason(self) -> StopReason:

@@ -10,7 +10,7 @@ import orjson
 from librarian.domain.prompt import Prompt
 from librarian.domain.tools import ToolChoice, ToolSpec, ToolUse
 from librarian.domain.transcript import Image, Message, Part, Role, ToolCall
-from librarian.domain.turn import Usage
+from librarian.domain.turn import Likelihood, Usage
 
 REASONING_MODELS = re.compile(r"(?:.*/)?(?:o\d|gpt-5)")
 """OpenAI's own, which refuse `max_tokens`. Local servers know little else."""
@@ -44,10 +44,25 @@ class Said(msgspec.Struct):
     function_call: Function | None = None
 
 
+class Token(msgspec.Struct):
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+    top_logprobs: list["Token"] | None = None
+
+
+class Logprobs(msgspec.Struct):
+    content: list[Token] | None = None
+    refusal: list[Token] | None = None
+
+
 class Choice(msgspec.Struct):
+    """Some servers have `logprobs` of a shape of their own."""
+
     delta: Said | None = None
     message: Said | None = None
     finish_reason: str | None = None
+    logprobs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 Count = int | float | None
@@ -79,6 +94,7 @@ class Completion(msgspec.Struct):
 
 
 decode = msgspec.json.Decoder(Completion).decode
+_decode_logprobs = msgspec.json.Decoder(Logprobs | None).decode
 
 
 def usage(tokens: Tokens | None) -> Usage | None:
@@ -92,6 +108,15 @@ def usage(tokens: Tokens | None) -> Usage | None:
         int(cached.cached_tokens or 0) if cached is not None else 0,
         int(thought.reasoning_tokens or 0) if thought is not None else 0,
     )
+
+
+def likelihoods(sent: msgspec.Raw) -> list[Likelihood]:
+    """None where they cannot be read: an answer without them is better than none."""
+    try:
+        told = _decode_logprobs(sent)
+    except msgspec.DecodeError:
+        return []
+    return [_likelihood(token) for token in (told.content or told.refusal or ())] if told is not None else []
 
 
 def from_domain(prompt: Prompt, model: str) -> bytes:
@@ -115,6 +140,19 @@ def from_domain(prompt: Prompt, model: str) -> bytes:
         if prompt.parallel is not None:
             body["parallel_tool_calls"] = prompt.parallel
     return orjson.dumps(body)
+
+
+def _likelihood(sent: Token) -> Likelihood:
+    spelt = [byte for byte in sent.bytes or () if 0 <= byte < _BYTES]
+    return Likelihood(
+        sent.token,
+        sent.logprob,
+        bytes(spelt) or sent.token.encode(),
+        tuple([_likelihood(other) for other in sent.top_logprobs or ()]),
+    )
+
+
+_BYTES = 256
 
 
 def _message(message: Message) -> dict[str, object]:

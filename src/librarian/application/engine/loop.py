@@ -13,6 +13,7 @@ from librarian.domain.tools import ToolChoice
 from librarian.domain.transcript import Message, Role, ToolCall
 from librarian.domain.turn import (
     Collected,
+    Ignored,
     MemoryChanged,
     Reasoned,
     StepEnded,
@@ -66,7 +67,7 @@ class _Step:
             case TextSpoken(fragments):
                 self.said.speak(fragments)
                 if self._before:
-                    event = TextSpoken((self._before, *fragments))
+                    event = event._replace(fragments=(self._before, *fragments))
                     self._before = ""
                 return event
             case ToolCalled():
@@ -74,7 +75,7 @@ class _Step:
             case StepEnded():
                 self.ended = event
                 return None
-            case Reasoned():
+            case Reasoned() | Ignored():
                 return event
 
     @property

@@ -10,6 +10,8 @@ from librarian.domain.recall import Entry
 from librarian.domain.transcript import Digest, Message
 from librarian.domain.turn import StopReason, Usage
 
+MOST_TURNS = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -30,7 +32,8 @@ class TurnRecord:
     `seed`: the history after the parent that it was rebuilt from, if it was. `context` is what the next turn on this
     path is shown beside the transcript. `said` is the own digest of the reply as the client will send it, where the
     client named the conversation; `ref` the client's name for the reply. `at_s` is when it began. `aside`: one of
-    several choices, and not the first; the head stays.
+    several choices, and not the first; the head stays. `told`: it took up what waited in its conversation, which is a
+    line; these system messages stay. `names` are those of its first messages, where the client put them in.
     """
 
     id: TurnId
@@ -52,6 +55,8 @@ class TurnRecord:
     ref: str | None = None
     request: Request | None = None
     aside: bool = False
+    told: Sequence[Message] | None = None
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +97,13 @@ class ConversationStore(Protocol):
 
     async def path(self, turn: int, most: int) -> Sequence[PastTurn]:
         """From that turn towards the root, at most so many."""
+        ...
+
+    async def past(
+        self, turn: TurnId, owner: OwnerId, most: int = MOST_TURNS
+    ) -> tuple[ConversationId, Sequence[PastTurn]] | None:
+        """The turns from the root up to that one, oldest first, the last `most` of them, and their conversation; None
+        where it is not there, or somebody else's."""
         ...
 
     async def answered(self, request: Request, since_s: float) -> Answered | None:

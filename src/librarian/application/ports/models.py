@@ -14,9 +14,9 @@ class LanguageModel(Protocol):
     def speak(self, prompt: Prompt) -> StepStream:
         """One step. A `prompt.model` of None means the default one.
 
-        Yields TextSpoken and Reasoned once for each read that brought text, ToolCalled for each call and for each
-        further piece of its arguments, then StepEnded once. A call's `index` counts from 0 in order of appearance,
-        and its id is never empty. Closing the stream early stops the call.
+        Yields Ignored at most once, first; TextSpoken and Reasoned once for each read that brought text, ToolCalled for
+        each call and for each further piece of its arguments, then StepEnded once. A call's `index` counts from 0 in
+        order of appearance, and its id is never empty. Closing the stream early stops the call.
 
         Raises InvalidRequest (the upstream's own 400, naming no secrets), ContextOverflow is the engine's own;
         UpstreamRefused, UpstreamBusy, UpstreamTimedOut and AgentUnavailable, before or between events. `heard` is

@@ -7,9 +7,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from librarian.application.admit import Admit
+from librarian.application.go_on import GoOn
 from librarian.application.keep_agents import KeepAgents
+from librarian.application.keep_answers import KeepAnswers
+from librarian.application.keep_conversations import KeepConversations
 from librarian.application.ports.clock import Clock, Ids
 from librarian.application.ports.meter import Meter
+from librarian.application.shorten import Shorten
 from librarian.domain.errors import InvalidRequest, LibrarianError
 from librarian.entrypoints.http.admin.agents import make_agents_router
 from librarian.entrypoints.http.admission import Admission
@@ -18,8 +22,10 @@ from librarian.entrypoints.http.front_door import FrontDoor
 from librarian.entrypoints.http.health import DiagnoseHouse, make_health_router
 from librarian.entrypoints.http.lifespan import Step, make_lifespan
 from librarian.entrypoints.http.metrics import make_metrics_router
+from librarian.entrypoints.http.openai.background import Background
 from librarian.entrypoints.http.openai.chat import ChatEndpoint, Converse
 from librarian.entrypoints.http.openai.completions import CompletionsEndpoint
+from librarian.entrypoints.http.openai.embeddings import Embed, EmbeddingsEndpoint
 from librarian.entrypoints.http.openai.errors import (
     INVALID,
     Refusal,
@@ -29,12 +35,23 @@ from librarian.entrypoints.http.openai.errors import (
     not_found,
     refusal,
 )
+from librarian.entrypoints.http.openai.kept import make_conversations_router, make_responses_router
 from librarian.entrypoints.http.openai.models import Models, make_models_router
+from librarian.entrypoints.http.openai.responses import CompactEndpoint, InputTokensEndpoint, Reading, ResponsesEndpoint
 from librarian.entrypoints.http.openai.schema import REQUESTS, publish
 from librarian.entrypoints.http.service import make_service_router
 from librarian.entrypoints.http.streams import NO_CONTENT, Pace
 
-OTHERS = ("/v1/models", "/v1/models/{id}", "/librarian/agents", "/health", "/health/live", "/health/ready")
+OTHERS = (
+    "/v1/models",
+    "/v1/models/{id}",
+    "/v1/responses/{id}",
+    "/v1/conversations",
+    "/librarian/agents",
+    "/health",
+    "/health/live",
+    "/health/ready",
+)
 API_VERSION = "1"
 """Not the version of the house, which is nothing to tell a stranger."""
 NOT_FOUND = 404
@@ -44,8 +61,13 @@ NOT_ALLOWED = 405
 def make_front_door(
     *,
     converse: Converse,
+    embed: Embed,
     models: Models,
     agents: KeepAgents,
+    go_on: GoOn,
+    shorten: Shorten,
+    answers: KeepAnswers,
+    conversations: KeepConversations,
     diagnose: DiagnoseHouse,
     admit: Admit,
     render_metrics: Callable[[], bytes] | None,
@@ -63,13 +85,18 @@ def make_front_door(
 ) -> FrontDoor:
     """The whole of the house's HTTP, as one ASGI application. `render_metrics` None: there is no /metrics."""
     pace = Pace(hold_s=hold_s, ping_s=ping_s, turn_s=turn_s)
+    background = Background(turn_s)
+    read = Reading(go_on, meter)
     app = make_app(
         models=models,
         agents=agents,
+        answers=answers,
+        background=background,
+        conversations=conversations,
         diagnose=diagnose,
         render_metrics=render_metrics,
         opening=opening,
-        closing=closing,
+        closing=[*closing, background.aclose],
         version=version,
         docs=docs,
         since_s=int(clock.now_s()),
@@ -78,6 +105,19 @@ def make_front_door(
         {
             "/v1/chat/completions": ChatEndpoint(converse, pace=pace, clock=clock, meter=meter),
             "/v1/completions": CompletionsEndpoint(converse, pace=pace, clock=clock, meter=meter),
+            "/v1/embeddings": EmbeddingsEndpoint(embed),
+            "/v1/responses": ResponsesEndpoint(
+                converse,
+                read=read,
+                keep=answers,
+                background=background,
+                pace=pace,
+                clock=clock,
+                ids=ids,
+                meter=meter,
+            ),
+            "/v1/responses/input_tokens": InputTokensEndpoint(shorten, read=read),
+            "/v1/responses/compact": CompactEndpoint(shorten, read=read, clock=clock, ids=ids),
         },
         app,
         admission=Admission(admit),
@@ -93,6 +133,9 @@ def make_app(
     *,
     models: Models,
     agents: KeepAgents,
+    answers: KeepAnswers,
+    background: Background,
+    conversations: KeepConversations,
     diagnose: DiagnoseHouse,
     render_metrics: Callable[[], bytes] | None,
     opening: Sequence[Step],
@@ -120,6 +163,8 @@ def make_app(
     endpoints = [*REQUESTS, *OTHERS, *(["/metrics"] if render_metrics is not None else [])]
     app.include_router(make_service_router(version=version, docs="/docs" if docs else None, endpoints=endpoints))
     app.include_router(make_models_router(models, since_s=since_s))
+    app.include_router(make_responses_router(answers, background))
+    app.include_router(make_conversations_router(conversations))
     app.include_router(make_agents_router(agents))
     app.include_router(make_health_router(diagnose))
     if render_metrics is not None:

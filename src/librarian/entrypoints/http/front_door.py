@@ -22,11 +22,12 @@ from librarian.entrypoints.http.streams import NO_CONTENT, Pace, Reply
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
-READING = "/librarian/"
-"""Below it, bodies are read; elsewhere only the hot endpoints read any."""
+READING = ("/librarian/", "/v1/responses/", "/v1/conversations")
+"""Below these, bodies are read; elsewhere only the hot endpoints read any."""
 PUBLIC = frozenset({"/", "/health/live", "/health/ready", "/docs", "/openapi.json"})
 """Open without a key. They tell a stranger nothing of what goes on in the house."""
-NAMED = PUBLIC | {"/health", "/metrics", "/v1/models", "/librarian/agents"}
+NAMED = PUBLIC | {"/health", "/metrics", "/v1/models", "/v1/conversations", "/librarian/agents"}
+BELOW = ("/v1/models/", "/v1/responses/", "/v1/conversations/", "/librarian/agents/")
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 ALLOWED = "POST, OPTIONS"
 
@@ -120,9 +121,7 @@ class FrontDoor:
     def _label(self, path: str) -> str:
         if path in self._hot or path in NAMED:
             return path
-        if path.startswith("/librarian/agents/"):
-            return "/librarian/agents/{id}"
-        return "/v1/models/{id}" if path.startswith("/v1/models/") else "other"
+        return next((f"{above}{{id}}" for above in BELOW if path.startswith(above)), "other")
 
 
 async def _answer_no_post(scope: Scope, reply: Reply) -> None:
@@ -140,7 +139,7 @@ async def _refuse(error: Exception, reply: Reply) -> None:
             said = replace(said, retriable=False, retry_after_s=None)
         await reply.at_once(said.status, said.headers(), envelope(error))
     elif reply.streaming:
-        await reply.say(b"data: " + envelope(error) + b"\n\n", more=False)
+        await reply.say(reply.last_words(error), more=False)
 
 
 def _has_body(caller: Caller) -> bool:

@@ -1,7 +1,7 @@
 """Replies at the edge of the house: whole, or frame by frame."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +13,7 @@ from librarian.domain.turn import TurnBegan
 from librarian.entrypoints.http.attendance import Attended
 from librarian.entrypoints.http.bodies import drain
 from librarian.entrypoints.http.context import Visit
+from librarian.entrypoints.http.openai.errors import envelope
 
 Header = tuple[bytes, bytes]
 EVENT_STREAM = [
@@ -24,13 +25,30 @@ NO_CONTENT = 204
 PING = b": ping\n\n"
 
 
+def _last_words(error: Exception) -> bytes:
+    """Of a stream that fails after its first frame."""
+    return b"data: " + envelope(error) + b"\n\n"
+
+
 class Reply:
     """Says `200 OK` only with the first frame: until then an error is an HTTP status.
 
     `recorded`: a turn was settled already, so a retry would tell the same thing twice.
     """
 
-    __slots__ = ("_bodiless", "_debugging", "_extras", "_send", "attended", "begun", "recorded", "streaming", "visit")
+    __slots__ = (
+        "_bodiless",
+        "_debugging",
+        "_extras",
+        "_ignored",
+        "_send",
+        "attended",
+        "begun",
+        "last_words",
+        "recorded",
+        "streaming",
+        "visit",
+    )
 
     def __init__(self, send: Send, visit: Visit, *, bodiless: bool = False) -> None:
         """`bodiless`: the answer to a HEAD."""
@@ -38,10 +56,12 @@ class Reply:
         self._bodiless = bodiless
         self._extras = [(b"x-request-id", visit.request_id.encode())]
         self.visit = visit
+        self._ignored: list[str] = []
         self._debugging = False
         self.attended: Attended | None = None
         self.begun = False
         self.recorded = False
+        self.last_words: Callable[[Exception], bytes] = _last_words
         self.streaming = False
 
     def identified(self, who: Identified) -> None:
@@ -61,7 +81,11 @@ class Reply:
             self._extras.append((b"x-librarian-plan", began.plan.encode()))
 
     def ignored(self, names: Sequence[str]) -> None:
-        self._extras.append((b"x-librarian-ignored", ", ".join(names).encode()))
+        """In one header, however often it is said."""
+        self._ignored += names
+
+    def _named(self) -> list[Header]:
+        return [(b"x-librarian-ignored", ", ".join(self._ignored).encode())] if self._ignored else []
 
     async def say(self, frames: bytes, *, more: bool = True) -> None:
         if not self.begun:
@@ -97,7 +121,9 @@ class Reply:
             raise ClientDisconnect
 
     async def _begin(self, status: int, headers: list[Header]) -> None:
-        await self._send({"type": "http.response.start", "status": status, "headers": headers + self._extras})
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, *self._extras, *self._named()]}
+        )
         self.begun = True
         self.visit.status = status
 

@@ -1,23 +1,39 @@
 """What a request says beside its words: who asks, in which conversation, what for, and whether it asked before."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from typing import Protocol
 
 from librarian.application.converse import Ask
 from librarian.application.replays import Attempt
 from librarian.domain.clients import Identified, Said, identify
 from librarian.domain.errors import InvalidRequest
 from librarian.domain.identity import Purpose, identifier
-from librarian.domain.transcript import Transcript
+from librarian.domain.transcript import Message
 from librarian.entrypoints.http.admission import Caller
-from librarian.entrypoints.http.openai.wire.sampling import Request
 
 RETRIES = b"x-stainless-retry-count"
 IDEMPOTENCY = "Idempotency-Key"
 
 
-def identified(request: Request, transcript: Transcript, caller: Caller, *, has_tools: bool = False) -> Identified:
-    """Raises InvalidRequest."""
+class Request(Protocol):
+    """What every dialect says of who asks, in the body."""
+
+    @property
+    def user(self) -> str | None: ...
+    @property
+    def safety_identifier(self) -> str | None: ...
+    @property
+    def prompt_cache_key(self) -> str | None: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+    @property
+    def stream(self) -> bool | None: ...
+
+
+def identified(request: Request, messages: Sequence[Message], caller: Caller, *, has_tools: bool = False) -> Identified:
+    """`messages`: all of them, system messages too. Raises InvalidRequest."""
     said = Said(
         headers=caller.headers,
         place=caller.place,
@@ -26,7 +42,7 @@ def identified(request: Request, transcript: Transcript, caller: Caller, *, has_
         metadata=request.labels,
         prompt_cache_key=request.prompt_cache_key,
         forwarded=caller.forwarded,
-        messages=(*transcript.overlay, *transcript.messages),
+        messages=messages,
         streamed=bool(request.stream),
         has_tools=has_tools,
     )

@@ -1,6 +1,6 @@
 """POST /v1/chat/completions: the endpoint, and the two ways to write a turn down."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
@@ -19,6 +19,7 @@ from librarian.entrypoints.http.openai.writing import (
     JSON,
     NOTHING,
     answer_id,
+    logprobs_json,
     quoted,
     together,
     usage_json,
@@ -42,11 +43,13 @@ class ChatEndpoint:
         """Raises InvalidRequest, and what Converse raises."""
         request = wire.decode(body)
         ask = wire.to_domain(request, caller.principal, caller.mode)
-        who = identified(request, ask.transcript, caller, has_tools=bool(ask.tools.specs))
+        who = identified(request, ask.transcript.all, caller, has_tools=bool(ask.tools.specs))
         self._meter.identified(who.client, who.conversation_by, who.person_by, who.purpose)
         if caller.debugging:
             reply.identified(who)
         structlog.contextvars.bind_contextvars(principal_id=ask.principal.id, model=ask.model)
+        if ignored := wire.ignored(request):
+            reply.ignored(ignored)
         ask = asked(ask, who, attempt_of(body, caller, PATH))
         if ask.whole:
             await self._whole(ask, request.n or 1, reply)
@@ -94,8 +97,9 @@ class ChatEndpoint:
                 said = Collected()
                 async for event in telling.turn(self._converse(ask)):
                     match event:
-                        case TextSpoken(fragments):
+                        case TextSpoken(fragments, likelihoods):
                             said.speak(fragments)
+                            said.likelihoods.extend(likelihoods)
                         case ToolCalled():
                             said.call(event)
                         case TurnEnded():
@@ -149,7 +153,7 @@ class Chunks:
 
     def said(self, event: TextSpoken | ToolCalled) -> bytes:
         """The first to be said has the role in front of it."""
-        frames = self._text(event.fragments) if isinstance(event, TextSpoken) else self._call(event)
+        frames = self._text(event) if isinstance(event, TextSpoken) else self._call(event)
         return self._opened() + frames
 
     def end(self, ended: TurnEnded) -> bytes:
@@ -173,11 +177,15 @@ class Chunks:
         opening, self._opening = self._opening, b""
         return opening
 
-    def _text(self, fragments: Sequence[str]) -> bytes:
-        texts = [quoted(fragment) for fragment in fragments if fragment]
+    def _text(self, event: TextSpoken) -> bytes:
+        """A chunk for each fragment; but one for all, where it is told how likely their tokens are."""
+        texts = [quoted(fragment) for fragment in event.fragments if fragment]
         if not texts:
             return b""
         head = self._delta + b'"content":'
+        if event.likelihoods:
+            logprobs = b'},"logprobs":%b,"finish_reason":null}]' % logprobs_json(event.likelihoods)
+            return head + quoted("".join(event.fragments)) + logprobs + self._end
         return head + (self._silence + head).join(texts) + self._silence
 
     def _call(self, event: ToolCalled) -> bytes:
@@ -218,12 +226,13 @@ class Completion:
         )
         self._usage = together(self._usage, ended.usage)
         self._choices.append(
-            b'{"index":%d,"message":{"role":"assistant","content":%b,"refusal":null%b},"logprobs":null,'
+            b'{"index":%d,"message":{"role":"assistant","content":%b,"refusal":null%b},"logprobs":%b,'
             b'"finish_reason":%b}'
             % (
                 len(self._choices),
                 b"null" if calls and not text else quoted(text),
                 b',"tool_calls":[' + calls + b"]" if calls else b"",
+                logprobs_json(said.likelihoods),
                 FINISH_REASON[ended.reason],
             )
         )

@@ -34,7 +34,7 @@ class CompletionsEndpoint:
         """Raises InvalidRequest, and what Converse raises."""
         request = wire.decode(body)
         asks = wire.to_domain(request, caller.principal, caller.mode)
-        who = identified(request, asks[0].transcript, caller)
+        who = identified(request, asks[0].transcript.all, caller)
         self._meter.identified(who.client, who.conversation_by, who.person_by, who.purpose)
         if caller.debugging:
             reply.identified(who)

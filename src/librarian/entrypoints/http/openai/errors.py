@@ -17,11 +17,13 @@ from librarian.domain.errors import (
     InvalidRequest,
     MemoryRefused,
     NotAuthenticated,
+    NotPermitted,
     PoolExhausted,
     StoreUnavailable,
     TooLarge,
     TurnFailed,
     UnknownAgent,
+    UnknownAnswer,
     UnknownConversation,
     UnknownModel,
     UnknownPassage,
@@ -93,10 +95,12 @@ ROWS: Mapping[type[Exception], Refusal] = {
     TooLarge: Refusal(413, INVALID, "request_too_large"),
     NotAuthenticated: Refusal(401, INVALID, "invalid_api_key", more=((b"www-authenticate", b"Bearer"),)),
     IdentityRefused: Refusal(401, INVALID, "invalid_user_token", "X-OpenWebUI-User-Jwt"),
+    NotPermitted: Refusal(403, "permission_error", "insufficient_scope"),
     AddressRefused: Refusal(403, "permission_error", "address_refused"),
     UnknownModel: Refusal(404, INVALID, "model_not_found", "model"),
     UnknownAgent: Refusal(404, INVALID, "not_found"),
     UnknownConversation: Refusal(404, INVALID, "not_found"),
+    UnknownAnswer: Refusal(404, INVALID, "not_found"),
     UnknownPassage: Refusal(404, INVALID, "not_found"),
     UnknownTurn: Refusal(404, INVALID, "not_found"),
     AgentPaused: Refusal(403, "permission_error", "agent_paused"),
@@ -121,6 +125,8 @@ def refusal(error: Exception) -> Refusal:
             return error.refusal
         case InvalidRequest():
             return replace(row, code=error.code or row.code, param=error.param)
+        case UnknownAnswer():
+            return replace(row, param=error.param)
         case PoolExhausted() | ConversationEngaged() | UpstreamBusy():
             return replace(row, retry_after_s=error.retry_after_s)
         case UpstreamRefused() | AgentUnavailable():

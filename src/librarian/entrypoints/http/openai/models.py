@@ -33,11 +33,11 @@ def make_models_router(models: Models, *, since_s: int) -> APIRouter:
     @router.get("/v1/models", summary="List the models")
     async def list_models() -> ModelList:
         catalog = await models()
-        return ModelList(data=[shown(catalog, entry) for entry in catalog.entries()])
+        return ModelList(data=[shown(catalog, entry) for entry in catalog.offered()])
 
     @router.get("/v1/models/{id:path}", summary="Describe a model")
     async def describe_model(id: str) -> Model:  # noqa: A002 - the name is OpenAI's
         catalog = await models()
-        return shown(catalog, catalog.resolve(id))
+        return shown(catalog, catalog.find(id))
 
     return router

@@ -8,10 +8,16 @@ from fastapi import FastAPI
 
 from librarian.entrypoints.http.openai.wire.chat import ChatRequest
 from librarian.entrypoints.http.openai.wire.completions import CompletionRequest
+from librarian.entrypoints.http.openai.wire.embeddings import EmbeddingRequest
+from librarian.entrypoints.http.openai.wire.responses import ResponseRequest, UnaskedRequest
 
 REQUESTS: Mapping[str, tuple[type[msgspec.Struct], str]] = {
     "/v1/chat/completions": (ChatRequest, "Answer a chat"),
     "/v1/completions": (CompletionRequest, "Carry a text on"),
+    "/v1/embeddings": (EmbeddingRequest, "Make vectors of texts"),
+    "/v1/responses": (ResponseRequest, "Respond, and keep the response"),
+    "/v1/responses/input_tokens": (UnaskedRequest, "Count what a request would come to"),
+    "/v1/responses/compact": (ResponseRequest, "Make a history short"),
 }
 ERROR = {
     "title": "ErrorResponse",

@@ -1,8 +1,11 @@
 """What all encoders share: text, usage and finish reasons as JSON."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import orjson
 
-from librarian.domain.turn import StopReason, TurnBegan, Usage
+from librarian.domain.turn import Likelihood, StopReason, TurnBegan, Usage
 
 DONE = b"data: [DONE]\n\n"
 JSON = [(b"content-type", b"application/json")]
@@ -19,12 +22,31 @@ FINISH_REASON = {
 
 def quoted(text: str) -> bytes:
     """JSON in which no reader of lines finds a line's end: some (httpx's) split at Unicode's, too."""
-    said = orjson.dumps(text)
+    return _unbroken(orjson.dumps(text))
+
+
+def _unbroken(said: bytes) -> bytes:
     if said.isascii():
         return said
     return (
         said.replace(b"\xc2\x85", b"\\u0085").replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     )
+
+
+def logprobs_json(likelihoods: Sequence[Likelihood]) -> bytes:
+    """Of what is said; null where nothing is known of it."""
+    if not likelihoods:
+        return b"null"
+    return _unbroken(orjson.dumps({"content": [token(likely) for likely in likelihoods], "refusal": None}))
+
+
+def token(likely: Likelihood) -> dict[str, Any]:
+    """Source: openai-openapi, ChatCompletionTokenLogprob."""
+    return _alone(likely) | {"top_logprobs": [_alone(other) for other in likely.others]}
+
+
+def _alone(likely: Likelihood) -> dict[str, Any]:
+    return {"token": likely.token, "logprob": likely.logarithm, "bytes": list(likely.utf8)}
 
 
 def answer_id(began: TurnBegan) -> bytes:

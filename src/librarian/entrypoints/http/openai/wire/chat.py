@@ -11,16 +11,15 @@ from librarian.domain.identity import Principal
 from librarian.domain.mode import Mode
 from librarian.domain.transcript import Transcript
 from librarian.entrypoints.http.openai.wire.decoding import Passed, decoder, kept
+from librarian.entrypoints.http.openai.wire.json_schema import schema_of
 from librarian.entrypoints.http.openai.wire.messages import ChatMessage, to_message
 from librarian.entrypoints.http.openai.wire.sampling import PASSED, Count, Request, sampling
-from librarian.entrypoints.http.openai.wire.tools import NamedChoice, Tool, to_tools
+from librarian.entrypoints.http.openai.wire.tools import MOST_TOOLS, NamedChoice, Tool, to_tools
 
 ALL_PASSED = (
     *PASSED,
-    "audio",
     "logprobs",
     "max_completion_tokens",
-    "modalities",
     "prediction",
     "prompt_cache_options",
     "prompt_cache_retention",
@@ -33,15 +32,18 @@ ALL_PASSED = (
 )
 
 
+IGNORED = ("audio", "moderation")
+"""What nothing here can do, and no answer depends on."""
 MOST_CHOICES = 16
 """Each is a turn."""
+MOST_MESSAGES = 4096
 
 
 class ChatRequest(Request, kw_only=True):
-    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=MOST_MESSAGES)]
     n: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] | None = None
     max_completion_tokens: Count | None = None
-    tools: list[Tool] | None = None
+    tools: Annotated[list[Tool], Meta(max_length=MOST_TOOLS)] | None = None
     tool_choice: str | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: Passed = UNSET
@@ -50,18 +52,28 @@ class ChatRequest(Request, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     audio: Passed = UNSET
-    modalities: Passed = UNSET
+    modalities: list[str] | None = None
+    moderation: Passed = UNSET
     prediction: Passed = UNSET
     prompt_cache_options: Passed = UNSET
     prompt_cache_retention: Passed = UNSET
     reasoning_effort: Passed = UNSET
     service_tier: Passed = UNSET
+    store: bool | None = None
     verbosity: Passed = UNSET
     web_search_options: Passed = UNSET
 
 
+class JsonSchema(msgspec.Struct):
+    name: str
+    schema: Passed = UNSET
+
+
 class ResponseFormat(msgspec.Struct):
+    """`type` says whether the other is there."""
+
     type: str
+    json_schema: JsonSchema | None = None
 
 
 decode = decoder(ChatRequest)
@@ -71,6 +83,7 @@ _decode_format = decoder(ResponseFormat)
 def to_domain(request: ChatRequest, principal: Principal, mode: Mode | None = None) -> Ask:
     """Raises InvalidRequest."""
     _refuse_functions(request)
+    _refuse_sounds(request)
     limits = [limit for limit in (request.max_tokens, request.max_completion_tokens) if limit is not None]
     return Ask(
         model=request.model,
@@ -93,12 +106,51 @@ def _refuse_functions(request: ChatRequest) -> None:
             )
 
 
+def _refuse_sounds(request: ChatRequest) -> None:
+    for wanted in request.modalities or ():
+        if wanted != "text":
+            raise InvalidRequest(
+                f"Unsupported value: 'modalities' has '{wanted}'. Only 'text' is supported.",
+                param="modalities",
+                code="unsupported_value",
+            )
+
+
+def ignored(request: ChatRequest) -> tuple[str, ...]:
+    return tuple(name for name in IGNORED if _is_given(getattr(request, name)))
+
+
+def _is_given(sent: Passed) -> bool:
+    return not isinstance(sent, msgspec.UnsetType) and bytes(sent) != b"null"
+
+
 def _is_structured(sent: Passed) -> bool:
+    """Raises InvalidRequest for a format that is none."""
     if isinstance(sent, msgspec.UnsetType) or (raw := kept(sent, "response_format")) is None:
         return False
     try:
-        return _decode_format(raw).type != "text"
+        wanted = _decode_format(raw)
     except InvalidRequest as error:
+        param = f"response_format.{error.param}" if error.param else "response_format"
         raise InvalidRequest(
-            "Invalid 'response_format': expected an object with a 'type'.", param="response_format", code=error.code
+            f"Invalid 'response_format': expected an object with a 'type'. {error}", param=param, code=error.code
         ) from error
+    if wanted.type == "json_schema":
+        _check_schema(wanted.json_schema)
+    elif wanted.type not in {"text", "json_object"}:
+        raise InvalidRequest(
+            f"Invalid value: '{wanted.type}'. Supported values are: 'text', 'json_object', and 'json_schema'.",
+            param="response_format.type",
+            code="invalid_value",
+        )
+    return wanted.type != "text"
+
+
+def _check_schema(wanted: JsonSchema | None) -> None:
+    if wanted is None:
+        raise InvalidRequest(
+            "Missing required parameter: 'response_format.json_schema'.",
+            param="response_format.json_schema",
+            code="missing_required_parameter",
+        )
+    schema_of(wanted.schema, "response_format.json_schema.schema")

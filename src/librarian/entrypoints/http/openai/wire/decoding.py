@@ -59,7 +59,7 @@ def invalid(said: str) -> InvalidRequest:
         return InvalidRequest(
             f"Missing required parameter: '{path}'.", param=_param(path), code="missing_required_parameter"
         )
-    place = f"'{path}'" if path else "the body"
+    place = f"'{path.replace('[...]', '')}'" if path else "the body"
     if wrong := _WRONG_TYPE.match(detail):
         wanted = [_NAMED.get(name, name) for name in wrong[1].split(" | ") if name != "null"]
         expected = wanted[0] if len(wanted) == 1 else f"one of {', '.join(wanted[:-1])} or {wanted[-1]}"
@@ -105,8 +105,8 @@ _BOUND = {
 
 
 def _param(path: str) -> str | None:
-    """`messages[0].content` -> `messages.[0].content`."""
-    return path.replace("[", ".[") or None
+    """`messages[0].content` -> `messages.[0].content`; what stands under some name, msgspec calls `metadata[...]`."""
+    return path.replace("[...]", "").replace("[", ".[") or None
 
 
 def _require_utf8(body: bytes) -> None:

@@ -72,9 +72,9 @@ def to_message(sent: ChatMessage, at: int) -> Message:
         )
     if role is Role.ASSISTANT:
         return _spoken(sent, at)
-    if content is None or (not content and isinstance(content, list) and role is not Role.TOOL):
+    if content is None:
         _refuse(
-            f"Invalid value for 'messages[{at}].content': expected a string or an array of parts, not empty.",
+            f"Invalid value for 'messages[{at}].content': expected a string or an array of parts.",
             f"messages.[{at}].content",
         )
     if role is Role.TOOL and not sent.tool_call_id:

@@ -12,6 +12,10 @@ from librarian.domain.prompt import PLAIN_SAMPLING, Sampling
 from librarian.entrypoints.http.openai.wire.decoding import Passed, kept
 
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+MOST_LABELS = 16
+LABEL_CHARS = 64
+LABELLED_CHARS = 512
+"""Source: openai-openapi, Metadata."""
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 
 PASSED = (
@@ -35,7 +39,24 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class Request(msgspec.Struct, kw_only=True):
+class Labelled(msgspec.Struct, kw_only=True):
+    """`metadata` is the client's own; some of it is of use here."""
+
+    metadata: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest for too much of it."""
+        if self.metadata:
+            _check_metadata(self.metadata)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What `metadata` says of the conversation."""
+        told = self.metadata or {}
+        return {label: told[label] for label in LABELS if label in told}
+
+
+class Request(Labelled, kw_only=True):
     """Unknown fields are ignored, and null is the same as nothing. `top_k` and the like are local servers' own."""
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -51,7 +72,6 @@ class Request(msgspec.Struct, kw_only=True):
     stop: str | list[str] | None = None
     logit_bias: dict[str, float] | None = None
     prompt_cache_key: str | None = None
-    metadata: Passed = UNSET
     min_p: Passed = UNSET
     top_k: Passed = UNSET
     repetition_penalty: Passed = UNSET
@@ -61,19 +81,6 @@ class Request(msgspec.Struct, kw_only=True):
     @property
     def wants_usage(self) -> bool:
         return self.stream_options is not None and bool(self.stream_options.include_usage)
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """What `metadata` says of the conversation; the rest of it is passed over. Raises InvalidRequest."""
-        if isinstance(self.metadata, msgspec.UnsetType):
-            return {}
-        raw = kept(self.metadata, "metadata")
-        told = msgspec.json.decode(raw) if raw is not None else None
-        return (
-            {label: told[label] for label in LABELS if isinstance(told.get(label), str)}
-            if isinstance(told, dict)
-            else {}
-        )
 
 
 def sampling(request: Request, passed: Iterable[str], max_tokens: int | None) -> Sampling:
@@ -87,6 +94,28 @@ def sampling(request: Request, passed: Iterable[str], max_tokens: int | None) ->
         if raw is not None:
             values[name] = raw
     return Sampling(max_tokens, values) if values else PLAIN_SAMPLING
+
+
+def _check_metadata(told: Mapping[str, str]) -> None:
+    if len(told) > MOST_LABELS:
+        raise InvalidRequest(
+            f"Invalid 'metadata': too many properties. Expected at most {MOST_LABELS}, but got {len(told)} instead.",
+            param="metadata",
+            code="object_above_max_properties",
+        )
+    for name, value in told.items():
+        if len(name) > LABEL_CHARS:
+            raise InvalidRequest(
+                f"Invalid 'metadata': a key has {len(name)} characters. Expected at most {LABEL_CHARS}.",
+                param="metadata",
+                code="string_above_max_length",
+            )
+        if len(value) > LABELLED_CHARS:
+            raise InvalidRequest(
+                f"Invalid 'metadata.{name}': it has {len(value)} characters. Expected at most {LABELLED_CHARS}.",
+                param=f"metadata.{name}",
+                code="string_above_max_length",
+            )
 
 
 def require_one(number: int | None, param: str) -> None:
