@@ -1,5 +1,6 @@
 """What clients do to a chat, and what must not come of it: each is short, and was found among many."""
 
+import asyncio
 from contextlib import aclosing
 from hashlib import sha256
 
@@ -9,8 +10,10 @@ from dependency_injector import providers
 from librarian.application.converse import Ask
 from librarian.application.replays import Attempt
 from librarian.container import House
-from librarian.domain.transcript import Transcript, assistant, user
-from librarian.domain.turn import TextSpoken, TurnEnded
+from librarian.domain.identity import LOCAL
+from librarian.domain.tools import ClientTools, ToolSpec
+from librarian.domain.transcript import Message, Role, ToolCall, Transcript, assistant, user
+from librarian.domain.turn import StopReason, TextSpoken, ToolCalled, TurnEnded
 from librarian.settings import Settings
 from librarian.testing import ScriptedModel
 from tests.fakes.overheard import Overheard, ended
@@ -70,3 +73,40 @@ async def test_a_window_is_not_shown_what_its_client_goes_another_way_than(house
 
     told = model.prompts[-1].system
     assert [True, False, False] == [f">The garden has {what}." in told for what in ("roses", "lilies", "weeds")]
+
+
+async def test_who_waited_for_a_seat_and_found_another_tip_does_not_take_its_thread(tmp_path, model):
+    """It holds the thread of the tip that there was before, or none: others may find the new one free."""
+    house = House(settings=Settings(_env_file=None, data_dir=tmp_path, pool={"seats": 1}))
+    house.model.override(providers.Object(model))
+    known = [user("Hello."), assistant("Good day."), user("Go on.")]
+    async with house.leases().hold(LOCAL.id, None):
+        first = asyncio.ensure_future(taken(house, *known))
+        later = asyncio.ensure_future(taken(house, *known, assistant("Indeed."), user("And then?")))
+        while house.pool().waiting < 2:  # noqa: ASYNC110  the pool is pure: it has no event for it
+            await asyncio.sleep(0)
+    plans = [(await events)[0].plan for events in (first, later)]
+    await house.lifetime().aclose()
+
+    assert ["Rebuild", "Branch"] == plans
+
+
+async def test_a_window_is_known_by_results_in_any_order_of_calls_by_any_name(house, model):
+    """Asked twice, the model called alike, and the client holds the calls of the first answer."""
+    said = {"conversation": "chat-1", "tools": ClientTools((ToolSpec("look"),))}
+    known = [user("Hello."), assistant("Indeed."), user("Look left and right.")]
+    await taken(house, known[0], **said)
+    for n in "ab":
+        looks = [ToolCalled(place, f"{n}{place}", "look", f'{{"at":{place}}}') for place in (0, 1)]
+        model.acts.append([*looks, ended(StopReason.TOOL_CALLS)])
+        await taken(house, *known, **said)
+    calls = tuple(ToolCall(f"a{place}", "look", f'{{"at":{place}}}') for place in (0, 1))
+    results = [Message(Role.TOOL, f"It is {place}.", answers=f"a{place}") for place in (1, 0)]
+    known += [assistant("", calls), *results]
+    await taken(house, *known, **said)
+    known += [assistant("Indeed."), user("And the garden?")]
+    await taken(house, *known[2:], **said)
+
+    rows = house.database().rows("SELECT parent, number FROM turn ORDER BY number DESC LIMIT 2")
+    assert rows[0][0] == rows[1][1]  # on the path of what was cut off, and not beside it
+    assert ["It is 0.", "It is 1."] == [m.text for m in model.prompts[-1].messages if m.role is Role.TOOL]

@@ -151,6 +151,21 @@ def _gap(messages, at, words, result):
     return [*answered(messages, at, result), user(words("ask of")), assistant(""), user(words("ask once more of"))]
 
 
+def _retell(messages, at, words, result):
+    """The same once more, as other clients write it: other names of calls, results in another order, white space."""
+    told, run = [], []
+    for message in [*messages, None]:
+        if message is not None and message.role is Role.TOOL:
+            run.insert(0, message._replace(answers=f"{message.answers}r"))
+            continue
+        told += run
+        run = []
+        if message is not None:
+            calls = tuple(call._replace(id=f"{call.id}r", arguments=f" {call.arguments} ") for call in message.calls)
+            told.append(message._replace(text=f"{message.text}\r\n", calls=calls))
+    return _append(told, at, words, result)
+
+
 def _abandon(messages, at, words, result):
     """Not all calls are answered."""
     if not pending(messages):
@@ -169,6 +184,7 @@ SHAPED = {
     Shape.EMPTY_PREFILL: _empty_prefill,
     Shape.CARRY: _carry,
     Shape.GAP: _gap,
+    Shape.RETELL: _retell,
     Shape.ABANDON: _abandon,
 }
 CALLING = frozenset({Doing.CALL, Doing.CALLS, Doing.NOTE_AND_CALL})

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import count
@@ -18,6 +18,7 @@ from librarian.domain.prompt import DEFAULT_BLOCKS
 from librarian.domain.tools import NO_TOOLS, ClientTools
 from librarian.domain.transcript import Message, Role, Transcript, assistant
 from librarian.domain.turn import Collected, TextSpoken, ToolCalled, ToolReturned, TurnBegan, TurnEnded
+from librarian.entrypoints.http.openai.telling import Telling
 from tests.property.clients import (
     CALLING,
     COMMON,
@@ -136,11 +137,10 @@ class World:
         self._words = Words()
         self._numbers = count(1)
         self._facts = {name: set() for name in OWNERS}
-        self._perhaps = {name: set() for name in OWNERS}
         self._newest = 0
 
     async def run(self, program):
-        self.house = self._open_house(self.model)
+        await self._open()
         try:
             for step in program:
                 await self._step(step)
@@ -270,57 +270,63 @@ class World:
         return False
 
     async def _deliver(self, sent, *, alone):
-        """As the endpoint takes the choices of a request, one after the other."""
+        """As the endpoint takes the choices of a request: one after the other, and all are told at once."""
         runs, called = [], sent.called
-        for choice in range(sent.send.choices if sent.send.kind is Kind.CHAT else 1):
-            run = self._run(sent, choice, called)
-            runs.append(run)
-            run.expected = self.reference.expect(run) if alone else None
-            run.allowed = self._recallable(run)
-            run.evident = run.request in self.reference.undelivered | self.reference.forgotten
-            ending = (
-                sent.send.ending if choice + 1 == sent.send.choices or sent.send.kind is not Kind.CHAT else Ending.WHOLE
-            )
-            await self._take(run, ending)
-            if alone:
-                await self._check([run], alone=True)
-            if not run.delivered:
-                break
-            called = called or run.began.conversation
+        choices = sent.send.choices if sent.send.kind is Kind.CHAT else 1
+        async with Telling() as telling:
+            for choice in range(choices):
+                run = self._run(sent, choice, called)
+                runs.append(run)
+                run.expected = self.reference.expect(run) if alone else None
+                run.allowed = self._recallable(run)
+                run.evident = run.request in self.reference.undelivered | self.reference.forgotten
+                await self._take(run, sent.send.ending if choice + 1 == choices else Ending.WHOLE, telling)
+                if alone:
+                    await self._check([run], alone=True)
+                if not run.ended:
+                    return runs
+                called = called or run.began.conversation
+            if sent.send.ending not in (Ending.LAST, Ending.CRASH):
+                await telling.told()
+                self._delivered(runs)
         return runs
 
-    async def _take(self, run, ending):
-        if ending is Ending.UNSTARTED:
-            await self.house.converse()(self._ask(run)).aclose()
-        elif ending is Ending.CANCEL:
+    def _delivered(self, runs):
+        for run in runs:
+            run.delivered = True
+            self.reference.delivered(run)
+
+    async def _take(self, run, ending, telling):
+        events = telling.turn(self.house.converse()(self._ask(run)))
+        if ending is Ending.CANCEL:
             run.may_end = True
-            task = asyncio.ensure_future(self._listen(run, Ending.WHOLE))
+            task = asyncio.ensure_future(self._listen(run, ending, events))
             for tick in range(run.sent.send.ticks):
                 await asyncio.sleep(0.0003 if tick % 4 == 3 else 0)
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
         elif ending is Ending.CRASH:
-            await self._die(run)
-        else:
-            await self._listen(run, ending)
+            await self._die(run, events)
+        elif ending is not Ending.UNSTARTED:
+            await self._listen(run, ending, events)
 
-    async def _listen(self, run, ending):
+    async def _listen(self, run, ending, events):
+        """Up to TurnEnded, or to where the client leaves."""
+        run.started = True
         try:
-            async with aclosing(self.house.converse()(self._ask(run))) as events:
-                run.started = True
-                async for event in events:
-                    self._hear(run, event)
-                    if _leaves(ending, event):
-                        return
-            run.delivered = True
+            async for event in events:
+                self._hear(run, event)
+                if run.ended or _leaves(ending, event):
+                    break
         except LibrarianError as error:
             run.error = error
+        if not run.ended:
+            await events.aclose()
 
-    async def _die(self, run):
+    async def _die(self, run, events):
         """The house, after some event: what it had not written by then, it never writes."""
         dead = self.house
-        events = dead.converse()(self._ask(run))
         left = run.sent.send.ticks % 8
         run.started = run.forgotten = True
         try:
@@ -336,9 +342,7 @@ class World:
         with suppress(LibrarianError):
             await events.aclose()
         await dead.lifetime().aclose()
-        self._again()
-        if run.fact is not None:
-            self._perhaps[run.owner].add(run.fact)
+        await self._open()
 
     def _hear(self, run, event):
         match event:
@@ -358,10 +362,11 @@ class World:
             await self.house.index().aclose()
             self.house.database().close()
         await self.house.lifetime().aclose()
-        self._again()
+        await self._open()
 
-    def _again(self):
+    async def _open(self):
         self.house = self._open_house(self.model)
+        await self.house.lifetime().open()
         self.reference.restart()
 
     async def _intrude(self, chat, other):
@@ -416,6 +421,12 @@ class World:
         times = Counter(run.request for run in runs)
         self.reference.forgotten |= {request for request in times if times[request] > 1}  # who was the last, or first?
         self._check_store(alone=alone)
+        onward = Counter(
+            self.reference.by_id(run.began.turn).parent
+            for run in runs
+            if run.began is not None and run.began.turn in settled and run.began.plan in ("Continue", "Resume")
+        )
+        assert all(times == 1 for times in onward.values())  # the others branch
         for run in runs:
             if not alone:
                 run.allowed |= self._recallable(run)
@@ -499,7 +510,8 @@ class World:
         if run.replayed:
             past = next(turn for turn in self.reference.turns if turn.id == run.began.turn)
             assert past.request[1] == run.request
-            lost = any(other.request == run.request and other.ended and not other.delivered for other in runs)
+            untold = [other for other in runs if not other.delivered or other.sent.send.choices > 1]
+            lost = any(other.request == run.request and other.ended for other in untold)
             assert run.retried or run.idem is not None or run.evident or lost
             self._check_replay(run, past)
             return
@@ -561,7 +573,7 @@ class World:
         value = next(block.value for block in await memory.blocks(agent) if block.label == "human")
         known = value.split("\n") if value else []
         lost = self._facts[name] - set(known)
-        return lost | (set(known) - self._facts[name] - self._perhaps[name])
+        return lost | (set(known) - self._facts[name])
 
     def _check_once(self):
         """A key for idempotency stands for one turn."""
@@ -570,10 +582,8 @@ class World:
 
 
 def _leaves(ending, event):
-    return (
-        (ending is Ending.BEGUN and isinstance(event, TurnBegan))
-        or (ending is Ending.MIDWAY and isinstance(event, TextSpoken | ToolCalled | ToolReturned))
-        or (ending is Ending.LAST and isinstance(event, TurnEnded))
+    return (ending is Ending.BEGUN and isinstance(event, TurnBegan)) or (
+        ending is Ending.MIDWAY and isinstance(event, TextSpoken | ToolCalled | ToolReturned)
     )
 
 

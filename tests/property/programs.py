@@ -22,6 +22,7 @@ class Shape(StrEnum):
     EMPTY_PREFILL = "empty prefill"
     CARRY = "carry"
     GAP = "gap"
+    RETELL = "retell"
     ABANDON = "abandon"
 
 
@@ -151,7 +152,7 @@ class Intrude(Brief):
 
 Step = Send | Again | Open | Together | Restart | Intrude
 
-CHATS = st.sampled_from([0] * 8 + [1] * 8 + [2] * 4 + [3, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11, 12])
+CHATS = st.sampled_from([0] * 10 + [1] * 10 + [2] * 4 + [3, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11, 12])
 PLACES = st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
 MANNERS = st.sampled_from([0, 0, 0, 0, 0, 1, 2, 3, 4, 5])
 TICKS = st.integers(0, 40)
@@ -168,7 +169,7 @@ def _of(kind, **times):
 
 SHAPES = _of(
     Shape,
-    APPEND=9,
+    APPEND=14,
     EDIT=2,
     REGENERATE=3,
     BACK=2,
@@ -178,6 +179,7 @@ SHAPES = _of(
     EMPTY_PREFILL=1,
     CARRY=1,
     GAP=1,
+    RETELL=2,
     ABANDON=1,
 )
 DOINGS = _of(
@@ -188,7 +190,7 @@ DOINGS = _of(
     TALK_AND_NOTE=1,
     SILENCE=1,
     CALL=2,
-    CALLS=2,
+    CALLS=3,
     NOTE_AND_CALL=1,
     FAIL=1,
     BREAK=1,
@@ -204,7 +206,7 @@ SENDS = st.builds(
     doing=DOINGS,
     ending=ENDINGS,
     ticks=TICKS,
-    kind=_of(Kind, CHAT=14, READ=1, OFF=1, TASK=1),
+    kind=_of(Kind, CHAT=24, READ=1, OFF=1, TASK=1),
     manner=MANNERS,
     retried=st.sampled_from([False, False, False, True]),
     idem=st.sampled_from([0, 0, 0, 0, 0, 1, 2]),
@@ -224,7 +226,9 @@ TOGETHERS = st.builds(
     Together,
     st.lists(st.one_of(SENDS, SENDS, AGAINS), min_size=2, max_size=4).map(tuple),
 )
+RACES = st.builds(lambda send, times: Together((send,) * times), SENDS, st.integers(2, 4))
 STEPS = st.one_of(
+    SENDS,
     SENDS,
     SENDS,
     SENDS,
@@ -232,6 +236,7 @@ STEPS = st.one_of(
     AGAINS,
     AGAINS,
     TOGETHERS,
+    RACES,
     OPENS,
     st.builds(Restart, st.booleans()),
     st.builds(Intrude, CHATS, CHATS),
@@ -262,6 +267,6 @@ LETTA_STEPS = st.one_of(
 
 def programs(scenes=12, steps=STEPS):
     """Lists of steps. They are drawn in scenes, which keeps them long and yet easily shrunk."""
-    return st.lists(st.lists(steps, min_size=1, max_size=4), min_size=1, max_size=scenes).map(
+    return st.lists(st.lists(steps, min_size=1, max_size=6), min_size=1, max_size=scenes).map(
         lambda drawn: [step for scene in drawn for step in scene]
     )

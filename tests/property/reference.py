@@ -105,6 +105,9 @@ class Reference:
     def turn(self, number):
         return next(turn for turn in self.turns if turn.number == number)
 
+    def by_id(self, name):
+        return next(turn for turn in self.turns if turn.id == name)
+
     def above(self, number):
         """The turn and all before it."""
         found = []
@@ -247,14 +250,16 @@ class Reference:
 
     def heard_of(self, run, *, settled):
         """How the request came out, for when it comes again."""
-        self.forgotten.discard(run.request)
         if run.began is not None and run.began.plan == "Replay":
-            if run.delivered:
-                self.undelivered.discard(run.request)
             return
-        if run.delivered:
-            self.undelivered.discard(run.request)
-        elif settled:
+        self.forgotten.discard(run.request)
+        if settled:
             self.undelivered.add(run.request)
         else:
             self.unanswered[run.request] = len(self.turns_of(run.request))
+        if run.delivered:
+            self.delivered(run)
+
+    def delivered(self, run):
+        """Whole. From then on the same once more is a new request."""
+        self.undelivered.discard(run.request)

@@ -166,9 +166,12 @@ class Converse:
                 reading, conversation = await self._found(ask, agent)
                 thread = _thread(conversation, reading, line=ask.line)
                 async with self._leases.hold(ask.principal.id, thread, line=ask.line) as held:
+                    beside = held.beside
                     if held.waited or ask.again is not None:
-                        ask, reading, conversation = await self._found_again(ask, agent)  # it may have moved meanwhile
-                    plan = conversation.plan(reading, engaged=held.beside)
+                        # it may have moved meanwhile, maybe to a thread that is not the one held
+                        ask, reading, conversation = await self._found_again(ask, agent)
+                        beside = beside or _thread(conversation, reading, line=ask.line) != thread
+                    plan = conversation.plan(reading, engaged=beside)
                     mode = self._mode(ask, entry)
                     turn = ask.named(self._ids)
                     at_s = self._clock.now_s()

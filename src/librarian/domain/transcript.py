@@ -81,9 +81,9 @@ def assistant(text: str, calls: tuple[ToolCall, ...] = ()) -> Message:
 class Transcript:
     """Messages in the order they were spoken, oldest first; the client's own system text apart.
 
-    `overlay` holds the leading system messages: they are shown as sent now, and are no part of the
-    conversation's identity. `news_at` is the index in `messages` where this request's news begins:
-    after the last assistant message that something follows.
+    Results stand in the order of the calls that they answer, however the client sent them. `overlay` holds the leading
+    system messages: they are shown as sent now, and are no part of the conversation's identity. `news_at` is the index
+    in `messages` where this request's news begins: after the last assistant message that something follows.
     """
 
     __slots__ = ("messages", "news_at", "overlay")
@@ -94,9 +94,10 @@ class Transcript:
         while start < len(spoken) and spoken[start].role is Role.SYSTEM:
             start += 1
         self.overlay = tuple(spoken[:start])
-        self.messages = tuple(spoken[start:])
+        sent = spoken[start:]
+        _check_calls(sent, offset=start)
+        self.messages = tuple(_in_order_of_calls(sent))
         self.news_at = _news_at(self.messages)
-        _check_calls(self.messages, offset=start)
 
     @property
     def all(self) -> Sequence[Message]:
