@@ -583,6 +583,7 @@ contexts = st.builds(
     st.lists(st.builds(HiddenSteps, st.integers(0, 100), st.lists(messages, max_size=3).map(tuple)), max_size=3).map(
         tuple
     ),
+    st.sampled_from([0, 1, 2**40]),
 )
 IN_ONE_STORE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

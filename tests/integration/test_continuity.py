@@ -306,6 +306,36 @@ async def test_what_was_cut_off_is_recalled_and_what_is_shown_is_not(house, mode
     assert "painted green" not in model.prompts[-1].system
 
 
+async def test_what_was_cut_off_is_recalled_while_the_window_stands_still(house, model):
+    """Many clients cut a chat once in a while; in between it goes on as any other."""
+    talk = await long_talk(house, conversation="my chat")
+    del talk.messages[:2]
+    await talk.say("Go on.")
+    again = talk.copied(conversation="my chat")
+
+    on = await talk.say("What is the code of the gate, and how is the gate painted?")
+    told = model.prompts[-1].system
+    other = await again.say("The gate's code and its paint, please.")
+
+    assert ("Continue", "Branch") == (on.plan, other.plan)
+    for system in (told, model.prompts[-1].system):
+        assert "4711" in system
+        assert "painted green" not in system
+
+
+async def test_what_another_branch_said_is_not_recalled_beside_a_window(house, model):
+    talk = await long_talk(house, conversation="my chat")
+    left = talk.copied(conversation="my chat")
+    await left.say("The gate's keeper is called Bertrand.")
+    del talk.messages[:2]
+    await talk.say("Go on.")
+
+    await talk.say("Who is the keeper of the gate, and what is its code?")
+
+    assert "4711" in model.prompts[-1].system
+    assert "Bertrand" not in model.prompts[-1].system
+
+
 async def test_a_window_goes_on_from_the_turn_it_ends_in(house):
     talk = await long_talk(house, conversation="my chat")
     del talk.messages[:3]  # in the middle of a turn

@@ -14,6 +14,7 @@ from librarian.domain.conversation import (
     Continue,
     Conversation,
     ConversationId,
+    HiddenSteps,
     KnownTurn,
     PastTurn,
     Rebuild,
@@ -148,6 +149,7 @@ def test_what_has_no_thread_yet_finds_none_engaged(conversation, reading):
         (Branch(INNER), SUMMARY, INNER),
         (Rebuild(HISTORY), EMPTY, None),
         (Rebuild(HISTORY, TIP), EMPTY, TIP),  # what stood beside it is dropped
+        (Rebuild((), TIP, frozenset({5, 7})), Context(oldest=5), TIP),  # but for what was cut off
         (Replay(TURN), EMPTY, None),
     ],
     ids=lambda value: type(value).__name__,
@@ -338,6 +340,13 @@ def test_hidden_steps_are_bounded_in_size():
     context = EMPTY.with_steps(0, [assistant("x" * 10)]).with_steps(1, [assistant("x" * REMEMBERED_CHARS)])
 
     assert [1] == [steps.at for steps in context.steps]
+
+
+def test_what_was_cut_off_is_known_from_then_on():
+    context = Context(oldest=5)
+
+    assert Context(None, (HiddenSteps(1, (assistant("x"),)),), 5) == context.with_steps(1, [assistant("x")])
+    assert Context(Summary("", 4), (), 5) == context.with_summary(Summary("", 4))
 
 
 def test_a_summary_takes_the_steps_it_stands_for():

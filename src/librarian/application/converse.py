@@ -328,11 +328,10 @@ class Converse:
         self, transcript: Transcript, owner: Owner, conversation: Conversation, plan: Plan
     ) -> Sequence[Hit]:
         """What was said in other conversations; and in this one, where its beginning is no longer sent along."""
-        window = plan.window if isinstance(plan, Rebuild) else ()
-        hits = await self._remember(owner, _last_said(transcript), None if window else conversation.id)
+        cut_off_before = await self._cut_off_before(plan)
+        hits = await self._remember(owner, _last_said(transcript), None if cut_off_before else conversation.id)
         if not hits:
             return hits
-        cut_off_before = await self._cut_off_before(plan)
         shown = {message.text for message in transcript.messages}
         return [
             hit
@@ -341,17 +340,15 @@ class Converse:
             and (
                 hit.entry.conversation != conversation.id
                 or hit.entry.shelf is not Shelf.SAID
-                or (hit.entry.number < cut_off_before and hit.entry.number not in window)
+                or hit.entry.number < cut_off_before
             )
         ]
 
     async def _cut_off_before(self, plan: Plan) -> int:
-        """Only turns with smaller numbers can have been cut off a window. What lies on the path after it is what this
-        request goes another way than; where the window is off the path, that is all there is."""
-        if not isinstance(plan, Rebuild) or not plan.window or plan.at is None:
-            return 0
-        at = plan.at.number
-        return at if await self._conversations.on_path([at]) else 0
+        """Turns of this conversation with smaller numbers were cut off, as far as they lie on the path. Where the turn
+        that is gone on from lies off it, what was cut off cannot be told from what another branch said: 0."""
+        oldest, at = context_of(plan).oldest, parent_of(plan)
+        return oldest if oldest and at is not None and await self._conversations.on_path([at.number]) else 0
 
     def _record(
         self,

@@ -34,10 +34,14 @@ REMEMBERED_CHARS = 16_000
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the model was shown beside the transcript, up to one turn. Bounded, so a turn costs what is new."""
+    """What the model was shown beside the transcript, up to one turn. Bounded, so a turn costs what is new.
+
+    `oldest`: the number of the oldest turn that the transcript still shows, where its beginning was cut off; else 0.
+    """
 
     summary: Summary | None = None
     steps: tuple[HiddenSteps, ...] = ()
+    oldest: int = 0
 
     def with_steps(self, at: int, messages: Sequence[Message]) -> "Context":
         """The oldest steps are forgotten first."""
@@ -50,11 +54,11 @@ class Context:
             if room < 0 or len(kept) == REMEMBERED_STEPS:
                 break
             kept.append(steps)
-        return Context(self.summary, tuple(reversed(kept)))
+        return Context(self.summary, tuple(reversed(kept)), self.oldest)
 
     def with_summary(self, summary: Summary) -> "Context":
         """Steps of turns that the summary stands for go with them."""
-        return Context(summary, tuple(steps for steps in self.steps if steps.at >= summary.covers))
+        return Context(summary, tuple(steps for steps in self.steps if steps.at >= summary.covers), self.oldest)
 
 
 EMPTY = Context()
@@ -174,8 +178,10 @@ class Conversation:
 
 
 def context_of(plan: Plan) -> Context:
-    """What is shown beside the transcript: that of the turn it goes on from."""
-    return plan.at.context if isinstance(plan, Continue | Resume | Branch) else EMPTY
+    """What is shown beside the transcript: that of the turn it goes on from. A Rebuild keeps only what was cut off."""
+    if isinstance(plan, Continue | Resume | Branch):
+        return plan.at.context
+    return Context(oldest=min(plan.window)) if isinstance(plan, Rebuild) and plan.window else EMPTY
 
 
 def parent_of(plan: Plan) -> KnownTurn | None:

@@ -30,6 +30,7 @@ class _Message(Struct, array_like=True, frozen=True):
 class _Context(Struct, array_like=True, frozen=True):
     summary: tuple[str, int] | None
     steps: tuple[tuple[int, tuple[_Message, ...]], ...]
+    oldest: int = 0
 
 
 _encode = json.Encoder().encode
@@ -47,10 +48,11 @@ def to_messages(column: bytes | None) -> Sequence[Message]:
 
 
 def from_context(context: Context) -> bytes | None:
-    if context.summary is None and not context.steps:
+    if context.summary is None and not context.steps and not context.oldest:
         return None
     summary = context.summary and (context.summary.text, context.summary.covers)
-    return _encode((summary, [(steps.at, [_flat(message) for message in steps.messages]) for steps in context.steps]))
+    steps = [(steps.at, [_flat(message) for message in steps.messages]) for steps in context.steps]
+    return _encode((summary, steps, context.oldest) if context.oldest else (summary, steps))
 
 
 def to_context(column: bytes | None) -> Context:
@@ -60,6 +62,7 @@ def to_context(column: bytes | None) -> Context:
     return Context(
         Summary(*read.summary) if read.summary else None,
         tuple(HiddenSteps(at, tuple(_message(message) for message in messages)) for at, messages in read.steps),
+        read.oldest,
     )
 
 
